@@ -1,0 +1,1 @@
+"""What a network costs and does, measured: counts, activations, significance."""

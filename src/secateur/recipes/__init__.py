@@ -1,0 +1,1 @@
+"""The paper's three steps as one resumable run."""

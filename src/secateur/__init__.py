@@ -1,0 +1,83 @@
+"""Secateur: train, prune and retrain PyTorch networks, and ship the smaller network for real.
+
+The public names on one screen. They are imported when they are first used, so that `import secateur` is light
+and works where only the inference wing is installed.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from secateur.errors import MissingExtraError
+
+if TYPE_CHECKING:
+    from secateur.pruning.allocation import erdos_renyi, erdos_renyi_kernel, uniform
+    from secateur.pruning.criteria import Criterion, Density, GlobalDensity, StdThreshold
+    from secateur.pruning.masks import Masks
+    from secateur.pruning.pruner import Gradual, Pruner
+    from secateur.pruning.regularisation import Regularisation
+    from secateur.pruning.schedules import Cubic, Geometric, GrowingQuality, Linear, OneShot
+    from secateur.pruning.scores import ProbabilisticMagnitude, Random, lamp, magnitude
+    from secateur.recipes.builtin import builtin_recipe
+    from secateur.recipes.driver import train_prune_retrain
+    from secateur.recipes.plan import Plan, Recipe, read_recipe
+    from secateur.recipes.result import RunResult, read_result
+    from secateur.training.task import Task, image_task
+
+__version__ = "0.1.0"
+
+# Name -> where it lives and which extra brings what it needs.
+_PUBLIC: dict[str, tuple[str, str]] = {
+    "Criterion": ("secateur.pruning.criteria", "train"),
+    "Cubic": ("secateur.pruning.schedules", "train"),
+    "Density": ("secateur.pruning.criteria", "train"),
+    "Geometric": ("secateur.pruning.schedules", "train"),
+    "GlobalDensity": ("secateur.pruning.criteria", "train"),
+    "Gradual": ("secateur.pruning.pruner", "train"),
+    "GrowingQuality": ("secateur.pruning.schedules", "train"),
+    "Linear": ("secateur.pruning.schedules", "train"),
+    "Masks": ("secateur.pruning.masks", "train"),
+    "OneShot": ("secateur.pruning.schedules", "train"),
+    "Plan": ("secateur.recipes.plan", "train"),
+    "ProbabilisticMagnitude": ("secateur.pruning.scores", "train"),
+    "Pruner": ("secateur.pruning.pruner", "train"),
+    "Random": ("secateur.pruning.scores", "train"),
+    "Recipe": ("secateur.recipes.plan", "train"),
+    "Regularisation": ("secateur.pruning.regularisation", "train"),
+    "RunResult": ("secateur.recipes.result", "train"),
+    "StdThreshold": ("secateur.pruning.criteria", "train"),
+    "Task": ("secateur.training.task", "train"),
+    "builtin_recipe": ("secateur.recipes.builtin", "train"),
+    "erdos_renyi": ("secateur.pruning.allocation", "train"),
+    "erdos_renyi_kernel": ("secateur.pruning.allocation", "train"),
+    "image_task": ("secateur.training.task", "train"),
+    "lamp": ("secateur.pruning.scores", "train"),
+    "magnitude": ("secateur.pruning.scores", "train"),
+    "read_recipe": ("secateur.recipes.plan", "train"),
+    "read_result": ("secateur.recipes.result", "train"),
+    "train_prune_retrain": ("secateur.recipes.driver", "train"),
+    "uniform": ("secateur.pruning.allocation", "train"),
+}
+
+__all__ = [  # noqa: PLE0604  # the keys are the strings that a linter cannot see
+    *_PUBLIC,
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PUBLIC:
+        raise AttributeError(f"module 'secateur' has no attribute {name!r}")
+    module, extra = _PUBLIC[name]
+    try:
+        return getattr(import_module(module), name)
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.startswith("secateur"):
+            raise
+        raise MissingExtraError(
+            f'secateur.{name} needs {error.name!r}, which is not installed: pip install "secateur[{extra}]"'
+        ) from error
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PUBLIC])

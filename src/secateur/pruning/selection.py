@@ -1,0 +1,260 @@
+"""Selection: exactly which connections live, given their scores and how many there shall be.
+
+Everything here is exact: a density keeps ``round(density * n)`` weights, and among equal scores the one with the
+lower index is kept. A plain threshold cannot promise either: all its ties fall on one side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from secateur.errors import ConfigurationError, UnreachableTargetError
+from secateur.pruning.layers import layer_name
+from secateur.pruning.masks import Masks
+from secateur.pruning.scores import Score
+
+_CHUNK = 1 << 17  # scores whose keys stay in the second-level cache; 4 million took three times as long
+_REMEMBERED = 1 << 24  # up to this many weights their scores are computed once and kept while ranking
+_TORCH_TYPE = {4: torch.float32, 8: torch.float64}
+
+
+def kept_count(density: float, total: int) -> int:
+    """The number of weights that a density keeps: ``round(density * total)``.
+
+    Args:
+        density: Fraction of weights kept, in 0..1.
+        total: Number of weights.
+
+    Returns:
+        A count in 0..total.
+
+    Raises:
+        ConfigurationError: The density is not in 0..1.
+
+    Example:
+        >>> kept_count(0.08, 235_200)
+        18816
+    """
+    if not 0 <= density <= 1:
+        raise ConfigurationError(f"a density is a fraction of weights kept, in 0..1; found {density}")
+    return round(density * total)
+
+
+def keep_highest(scores: Tensor, count: int, alive: Tensor | None = None) -> Tensor:
+    """The mask of the highest scores; among equal ones the lower index lives.
+
+    Args:
+        scores: Scores of any shape; NaN is refused.
+        count: How many to keep.
+        alive: Where given, only these may live.
+
+    Returns:
+        A boolean mask of the same shape with exactly ``count`` True entries.
+
+    Raises:
+        UnreachableTargetError: Fewer than ``count`` are alive.
+        ConfigurationError: A score is NaN.
+
+    Example:
+        >>> keep_highest(torch.tensor([1.0, 3.0, 1.0, 1.0]), 2)
+        tensor([ True,  True, False, False])
+    """
+    masks = _keep_highest_of_all(("the scores",), lambda _: scores, lambda _: alive, count, wide=_is_wide([scores]))
+    return masks["the scores"]
+
+
+def keep_highest_globally(
+    weights: Mapping[str, Tensor], score: Score, count: int, alive: Masks | None = None
+) -> Masks:
+    """One ranking over all layers; ties go to the earlier layer, then to the lower index.
+
+    Scores are computed layer by layer and more than once (to find the threshold, then to apply it), so that
+    beside the network there are never more than the scores of one layer and the masks.
+
+    Args:
+        weights: Weight tensors by parameter name.
+        score: A score that is comparable across layers.
+        count: How many weights to keep in all.
+        alive: Where given, only these may live.
+
+    Returns:
+        Masks with exactly ``count`` living weights.
+
+    Raises:
+        UnreachableTargetError: Fewer than ``count`` are alive.
+        ConfigurationError: A score is NaN.
+
+    Example:
+        >>> weights = {"a": torch.tensor([1.0, 4.0]), "b": torch.tensor([3.0, 2.0])}
+        >>> from secateur.pruning.scores import magnitude
+        >>> {name: mask.tolist() for name, mask in keep_highest_globally(weights, magnitude, 2).items()}
+        {'a': [False, True], 'b': [True, False]}
+    """
+    few = sum(weight.numel() for weight in weights.values()) <= _REMEMBERED
+    computed: dict[str, Tensor] = {}
+
+    def scores_of(name: str) -> Tensor:
+        if name in computed:
+            return computed[name]
+        scores = score(name, weights[name])
+        if few:
+            computed[name] = scores
+        return scores
+
+    def alive_of(name: str) -> Tensor | None:
+        return None if alive is None else alive[name]
+
+    return Masks(
+        _keep_highest_of_all(tuple(weights), scores_of, alive_of, count, wide=_is_wide(weights.values()))
+    )
+
+
+def keep_above_threshold(weight: Tensor, threshold: float, alive: Tensor | None = None) -> Tensor:
+    """The paper's cut: ``|w| >= threshold`` lives.
+
+    Args:
+        weight: Weights of any shape.
+        threshold: At or above zero.
+        alive: Where given, only these may live.
+
+    Returns:
+        A boolean mask of the weight's shape.
+
+    Example:
+        >>> keep_above_threshold(torch.tensor([-2.0, 0.5, 1.0]), 1.0)
+        tensor([ True, False,  True])
+
+    Source: paper, section 3 and section 4: "all connections with weights below a threshold are removed".
+    """
+    mask = weight.detach().abs() >= threshold
+    return mask if alive is None else mask & alive
+
+
+def surviving_deviation(weight: Tensor, alive: Tensor | None = None) -> float:
+    """The standard deviation of a layer's *living* weights, about their mean.
+
+    The paper says "the standard deviation of a layer's weights" and does not say of which ones after the first
+    round. Over all of them, the zeros of pruned places would shrink the deviation in proportion to the square
+    root of the density: at 8 % the same quality parameter would mean a threshold 3.5 times smaller than in round
+    one, and later rounds would cut nothing. Over the living ones a quality parameter keeps its meaning.
+
+    Args:
+        weight: Weights of any shape.
+        alive: Where given, only these are counted.
+
+    Returns:
+        The population standard deviation, computed in float64; 0 for fewer than two weights.
+
+    Example:
+        >>> surviving_deviation(torch.tensor([1.0, -1.0, 0.0, 0.0]), torch.tensor([True, True, False, False]))
+        1.0
+
+    Source: paper, section 4; Distiller fixes the deviation of the dense network instead.
+    """
+    living = weight.detach() if alive is None else weight.detach()[alive]
+    if living.numel() < 2:
+        return 0.0
+    return float(living.to(torch.float64).std(correction=0))
+
+
+def _keep_highest_of_all(
+    names: Sequence[str],
+    scores_of: Callable[[str], Tensor],
+    alive_of: Callable[[str], Tensor | None],
+    count: int,
+    *,
+    wide: bool,
+) -> dict[str, Tensor]:
+
+    def living_scores() -> Iterator[Tensor]:
+        for name in names:
+            scores, alive = scores_of(name), alive_of(name)
+            yield scores.flatten() if alive is None else scores[alive]
+
+    threshold, ties = _threshold_and_ties(names, living_scores, count, wide=wide)
+    masks: dict[str, Tensor] = {}
+    for name in names:
+        scores, alive = scores_of(name), alive_of(name)
+        if wide:  # a narrower tensor would round a float64 threshold before comparing
+            scores = scores.to(torch.float64)
+        mask, equal = scores > threshold, scores == threshold
+        if alive is not None:
+            mask &= alive
+            equal &= alive
+        if ties > 0:
+            kept_ties = equal.flatten().nonzero()[:ties, 0]
+            mask.view(-1)[kept_ties] = True
+            ties -= len(kept_ties)
+        masks[name] = mask
+    return masks
+
+
+def _threshold_and_ties(
+    names: Sequence[str], living_scores: Callable[[], Iterator[Tensor]], count: int, *, wide: bool
+) -> tuple[float, int]:
+    """The lowest kept score, and how many of the scores equal to it are kept.
+
+    A radix selection: the bits of a float, suitably flipped, order as integers do, so counting the values of 16
+    bits at a time, from the top, finds the exact score without a sort and without a copy of all scores. (A
+    partition of one flat array takes the same time and twice the memory; torch.kthvalue carries an int64 index
+    a weight as well.) On the CPU whatever the device: the same masks on every machine and every rank.
+    """
+    if count == 0:
+        return float("inf"), 0
+    float_type = np.dtype(np.float64 if wide else np.float32)
+    key_type = np.dtype(f"u{float_type.itemsize}")
+    bits = 8 * float_type.itemsize
+    prefix, rank = 0, count  # the rank-th highest among the scores whose top bits are `prefix`
+    for shift in range(bits - 16, -1, -16):
+        histogram = np.zeros(1 << 16, dtype=np.int64)
+        for scores in living_scores():
+            for chunk in scores.split(_CHUNK):
+                keys = _ordered_keys(chunk.cpu(), float_type, key_type)
+                if shift + 16 < bits:
+                    keys = keys[(keys >> key_type.type(shift + 16)) == prefix]
+                digits = (keys >> key_type.type(shift)) & key_type.type(0xFFFF)
+                histogram += np.bincount(digits.astype(np.intp), minlength=1 << 16)
+        at_or_above = np.cumsum(histogram[::-1])[::-1]
+        if shift + 16 == bits:
+            _check_reachable(names, count, int(at_or_above[0]))
+        digit = int(np.flatnonzero(at_or_above >= rank)[-1])
+        rank -= int(at_or_above[digit] - histogram[digit])
+        prefix = (prefix << 16) | digit
+    return _score_of_key(prefix, float_type, key_type), rank
+
+
+def _is_wide(tensors: Iterable[Tensor]) -> bool:
+    return any(tensor.dtype == torch.float64 for tensor in tensors)
+
+
+def _check_reachable(names: Sequence[str], count: int, alive: int) -> None:
+    if count > alive:
+        raise UnreachableTargetError(
+            f"asked to keep {count:,} weights of {', '.join(layer_name(name) for name in names)}, but only "
+            f"{alive:,} are alive; pruning never revives a weight, so ask for a lower density"
+        )
+
+
+def _ordered_keys(
+    scores: Tensor, float_type: np.dtype[Any], key_type: np.dtype[Any]
+) -> NDArray[np.unsignedinteger[Any]]:
+    # Adding 0 turns -0.0, which equals 0.0, into it.
+    values = (scores.detach().to(_TORCH_TYPE[float_type.itemsize]) + 0.0).numpy()
+    lowest = values.min(initial=np.inf)
+    if np.isnan(lowest):
+        raise ConfigurationError("a score is NaN, which cannot be ranked; are the weights finite?")
+    keys = values.view(key_type)
+    sign = key_type.type(1 << (8 * key_type.itemsize - 1))
+    return keys | sign if lowest >= 0 else np.where(keys & sign, ~keys, keys | sign)
+
+
+def _score_of_key(key: int, float_type: np.dtype[Any], key_type: np.dtype[Any]) -> float:
+    sign = 1 << (8 * key_type.itemsize - 1)
+    bits = key & ~sign if key & sign else key ^ ((sign << 1) - 1)
+    return float(np.array(bits, dtype=key_type).view(float_type))

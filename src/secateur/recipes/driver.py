@@ -1,0 +1,293 @@
+"""Train, prune, retrain: the paper's three steps, resumable, with the test set looked at once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from secateur.errors import InterruptedRunError
+from secateur.pruning.compaction import compact, expand_into
+from secateur.pruning.dropout import apply_dropout_rule, dropout_predecessors
+from secateur.pruning.masks import Masks
+from secateur.pruning.pruner import Gradual, Pruner
+from secateur.recipes.plan import GradualCut, Keep, Plan, Reinitialise, Rewind
+from secateur.recipes.result import RunResult, conclude
+from secateur.recipes.run_folder import RunFolder, StageState
+from secateur.records import content_hash
+from secateur.training.loop import BatchObserver, Distillation, EpochRecord, Progress, run_phases, teach
+from secateur.training.phase import Phase
+from secateur.training.seeding import seeded
+from secateur.training.task import Task
+
+ModelFactory = Callable[[], nn.Module]
+
+
+@final
+@dataclass(frozen=True)
+class Observer:
+    """Who is told how a run goes on.
+
+    Args:
+        on_stage: Told before a stage: its name, its number from 0, the number of stages, the epochs it takes,
+            and whether it is there already.
+        on_batch: Told after each step: steps done of this epoch, steps in it, the loss.
+        on_epoch: Told after each epoch.
+    """
+
+    on_stage: Callable[[str, int, int, int, bool], None] | None = None
+    on_batch: BatchObserver | None = None
+    on_epoch: Callable[[EpochRecord], None] | None = None
+
+
+def train_prune_retrain(
+    model: ModelFactory,
+    task: Task,
+    plan: Plan,
+    run_dir: Path | str | None = None,
+    *,
+    seed: int = 0,
+    name: str = "run",
+    observer: Observer | None = None,
+    save_every: float = 20.0,
+) -> RunResult:
+    """Train a network, prune it and retrain it, round by round, and evaluate on the test set once, at the end.
+
+    Every finished stage is kept in the run's folder. Called again with the same arguments, it continues where it
+    stopped and ends with the same bits as a run that was left alone (same machine, same number of threads).
+
+    Args:
+        model: Makes the untrained network; called with torch's generators seeded for this run.
+        task: What it is trained and tested on.
+        plan: What is done.
+        run_dir: The run's folder; by default ``runs/NAME-HASH-seedN``, named by the content of its configuration.
+        seed: Fixes every draw.
+        name: What the run is called in its files.
+        observer: Who is told how it goes on.
+        save_every: Seconds between two writes of an unfinished stage's state.
+
+    Returns:
+        The result, which is also in the folder as ``result.json``, beside ``pruned.safetensors``,
+        ``dense.safetensors`` and ``masks.safetensors``.
+
+    Raises:
+        CheckpointError: The folder belongs to another run, is damaged or is in use.
+        UnreachableTargetError: A round would leave a layer empty.
+        DivergenceError: The loss is not finite.
+        StorageError: The folder cannot be written; what was finished is untouched.
+        InterruptedRunError: The user interrupted the run.
+
+    Source: paper, section 3 (Fig 2) and section 3.4.
+    """
+    configuration = {"name": name, "plan": plan.model_dump(mode="json")}
+    identity = {
+        **configuration,
+        "seed": seed,
+        "data": {"source": task.source, "fingerprint": task.fingerprint},
+        "threads": torch.get_num_threads(),
+    }
+    digest = content_hash({**configuration, "data": task.fingerprint})
+    path = Path(run_dir) if run_dir is not None else Path("runs") / f"{name}-{digest}-seed{seed}"
+    folder = RunFolder(path, identity)
+    try:
+        run = _Run(model, task, plan, folder, seed, observer or Observer(), save_every)
+        dense = run.dense()
+        rounds = [dense]
+        for number in range(1, plan.rounds + 1):
+            rounds.append(run.round(number, rounds[-1]))
+        return conclude(run.build(), task, rounds, folder, name=name, seed=seed, configuration_hash=digest)
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError(
+            f"interrupted; every finished epoch's stage is kept in {path}: run the same command again to continue"
+        ) from error
+    finally:
+        folder.close()
+
+
+@final
+@dataclass(frozen=True)
+class _Run:
+    model: ModelFactory
+    task: Task
+    plan: Plan
+    folder: RunFolder
+    seed: int
+    observer: Observer
+    save_every: float
+
+    def build(self) -> nn.Module:
+        """The untrained network of this run."""
+        with seeded(self.seed, "initial weights"):
+            return self.model()
+
+    def dense(self) -> StageState:
+        """Step 1: learn which connections matter."""
+
+        def make() -> StageState:
+            began = time.monotonic()
+            model = self.build()
+            _set_dropout(model, self.plan.dropout)
+            pruner = Pruner(model, exclude=self.plan.exclude or None)
+            snapshot, records = self._train_dense(model)
+            notes = {"seconds": time.monotonic() - began, "dead": {}, "dropout": {}, "early": snapshot}
+            return StageState(_state(model), pruner.masks, [record.to_json() for record in records], notes)
+
+        return self._stage("dense", 0, self.plan.dense, make)
+
+    def round(self, number: int, before: StageState) -> StageState:
+        """Steps 2 and 3: prune connections, train the weights that are left."""
+        phases = self.plan.phases_of(number)
+
+        def make() -> StageState:
+            began = time.monotonic()
+            return self._prune_and_retrain(number, before, phases, began)
+
+        return self._stage(f"round-{number:02d}", number, phases, make)
+
+    def _prune_and_retrain(
+        self, number: int, before: StageState, phases: tuple[Phase, ...], began: float
+    ) -> StageState:
+        name, plan, shape = f"round-{number:02d}", self.plan, self.task.image_shape
+        model = self.build()
+        model.load_state_dict(dict(before.model))
+        pruner = Pruner(model, exclude=plan.exclude or None)
+        pruner.restrict(before.masks)
+        if plan.gradual is None:
+            pruner.prune(plan.cut.at(number / plan.rounds, self.seed))
+        swept = pruner.sweep(shape) if plan.sweep else None
+        self._choose_survivors(model, pruner, number)
+        rates = _apply_dropout_rule(model, pruner.masks, plan, shape)
+        records = self._retrain(name, number, model, pruner, phases)
+        if plan.gradual is not None and plan.sweep:
+            swept = pruner.sweep(shape)
+        masks = pruner.finalize()
+        dead = {} if swept is None else {layer: asdict(found) for layer, found in swept.dead.items()}
+        notes = {"seconds": time.monotonic() - began, "dead": dead, "dropout": rates, "early": {}}
+        return StageState(_state(model), masks, [record.to_json() for record in records], notes)
+
+    def _train_dense(self, model: nn.Module) -> tuple[dict[str, Tensor], list[EpochRecord]]:
+        rewind = self.plan.survivors if isinstance(self.plan.survivors, Rewind) else None
+        snapshot = _state(model) if rewind is not None and rewind.epoch == 0 else {}
+        records = self._run_phases("dense", model, None, self.plan.dense)
+        if rewind is not None and rewind.epoch > 0:
+            # Trained again up to that epoch rather than copied on the way: the same draws give the same bits,
+            # and the loop need not know of it.
+            early = self.build()
+            _set_dropout(early, self.plan.dropout)
+            run_phases(early, self.task, self.plan.dense, seed=self.seed, stage="dense", stop_after=rewind.epoch)
+            snapshot = _state(early)
+        return snapshot, records
+
+    def _retrain(
+        self, name: str, number: int, model: nn.Module, pruner: Pruner, phases: tuple[Phase, ...]
+    ) -> list[EpochRecord]:
+        if not self.plan.compact:
+            gradual = None if self.plan.gradual is None else self._gradual(self.plan.gradual, number, phases[0])
+            return self._run_phases(name, model, pruner, phases, gradual)
+        small = compact(model, pruner.masks, self.task.image_shape)
+        inner = Pruner(small.model, exclude=self.plan.exclude or None)
+        inner.restrict(small.masks)
+        records = self._run_phases(name, small.model, inner, phases)
+        inner.finalize()
+        expand_into(model, small)
+        return records
+
+    def _run_phases(
+        self,
+        stage: str,
+        model: nn.Module,
+        pruner: Pruner | None,
+        phases: tuple[Phase, ...],
+        gradual: Gradual | None = None,
+    ) -> list[EpochRecord]:
+        return run_phases(
+            # Convolutions train about twice as fast this way on a CPU; the values are the same.
+            model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]  # missing in torch's stub
+            self.task,
+            phases,
+            seed=self.seed,
+            stage=stage,
+            pruner=pruner,
+            gradual=gradual,
+            distillation=None if pruner is None else self._distillation,
+            progress=Progress(self.folder.partial(stage), self.save_every, self.observer.on_batch, self._log_epoch),
+        )
+
+    def _gradual(self, gradual: GradualCut, number: int, phase: Phase) -> Gradual:
+        steps = phase.epochs * -(-len(self.task.train) // phase.batch_size)
+        start, end = (number - 1) / self.plan.rounds, number / self.plan.rounds
+        return Gradual(
+            lambda done: start + (end - start) * done,
+            begin=0,
+            end=max(1, round(gradual.until * steps)),
+            every=gradual.every,
+            criterion=lambda progress: self.plan.cut.at(progress, self.seed),
+        )
+
+    def _choose_survivors(self, model: nn.Module, pruner: Pruner, number: int) -> None:
+        survivors = self.plan.survivors
+        match survivors:
+            case Keep():
+                return
+            case Reinitialise():
+                with seeded(self.seed, "reinitialised weights", number):
+                    model.load_state_dict(self.model().state_dict())
+            case Rewind():
+                model.load_state_dict(dict(self._dense_state.notes["early"]))
+        pruner.enforce()
+
+    @cached_property
+    def _dense_state(self) -> StageState:
+        return self.dense()
+
+    @cached_property
+    def _distillation(self) -> Distillation | None:
+        if self.plan.teach is None:
+            return None
+        teacher = self.build()
+        teacher.load_state_dict(dict(self._dense_state.model))
+        table = teach(teacher, self.task, self.plan.teach.temperature)
+        return Distillation(table, self.plan.teach.weight, self.plan.teach.temperature)
+
+    def _stage(
+        self, name: str, number: int, phases: tuple[Phase, ...], make: Callable[[], StageState]
+    ) -> StageState:
+        if self.observer.on_stage is not None:
+            finished = (self.folder.path / "stages" / f"{name}.pt").exists()
+            epochs = sum(phase.epochs for phase in phases)
+            self.observer.on_stage(name, number, self.plan.rounds + 1, epochs, finished)
+        state = self.folder.stage(name, make)
+        self.folder.finished(state.history)
+        return state
+
+    def _log_epoch(self, record: EpochRecord) -> None:
+        self.folder.log(record.to_json())
+        if self.observer.on_epoch is not None:
+            self.observer.on_epoch(record)
+
+
+def _state(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in model.state_dict().items()}
+
+
+def _set_dropout(model: nn.Module, rate: float | None) -> None:
+    if rate is not None:
+        for module in model.modules():
+            if isinstance(module, nn.Dropout):
+                module.p = rate
+
+
+def _apply_dropout_rule(
+    model: nn.Module, masks: Masks, plan: Plan, shape: tuple[int, ...]
+) -> Mapping[str, Any]:
+    _set_dropout(model, plan.dropout)
+    original = {name: module.p for name, module in model.named_modules() if isinstance(module, nn.Dropout)}
+    if not plan.dropout_rule or not any(original.values()):
+        return {}
+    return apply_dropout_rule(model, masks, original, dropout_predecessors(model, shape))

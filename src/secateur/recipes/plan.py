@@ -1,0 +1,304 @@
+"""Plans and recipes: what a run does, as typed values that a YAML file can hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, assert_never, final
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from secateur.errors import ConfigurationError
+from secateur.pruning.allocation import ALLOCATIONS
+from secateur.pruning.criteria import Criterion, Density, GlobalDensity, StdThreshold
+from secateur.pruning.schedules import Cubic, Geometric, GrowingQuality, Linear, OneShot, Schedule
+from secateur.pruning.scores import ProbabilisticMagnitude, Random, Score, lamp, magnitude
+from secateur.training.phase import Fraction, Frozen, NotNegative, Phase, Positive
+
+DensityValue = Annotated[float, Field(gt=0, le=1)]
+ScoreName = Literal["magnitude", "lamp", "random", "probabilistic"]
+PathName = Literal["geometric", "linear", "cubic", "one-shot"]
+_PATHS: Mapping[PathName, type[Geometric | Linear | Cubic | OneShot]] = {
+    "geometric": Geometric,
+    "linear": Linear,
+    "cubic": Cubic,
+    "one-shot": OneShot,
+}
+
+
+@final
+class QualityCut(Frozen):
+    """The paper's threshold, ``quality x standard deviation`` of each layer, growing round by round.
+
+    Attributes:
+        quality: The quality parameter of the last round.
+        initial: That of the round before the first; the rounds between rise in equal steps.
+        layers: The last round's quality by layer pattern; earlier rounds scale it in proportion.
+    """
+
+    kind: Literal["quality"]
+    quality: Positive
+    initial: NotNegative = 0.0
+    layers: Mapping[str, Positive] = {}
+
+    @model_validator(mode="after")
+    def _grows(self) -> QualityCut:
+        if self.initial > self.quality:
+            raise ValueError(f"initial ({self.initial}) must not be above quality ({self.quality})")
+        return self
+
+    def at(self, progress: float, seed: int) -> Criterion:
+        """The criterion at a fraction of the rounds."""
+        del seed
+        quality = GrowingQuality(final=self.quality, initial=self.initial)(progress)
+        share = quality / self.quality
+        return StdThreshold(quality, {layer: own * share for layer, own in self.layers.items()})
+
+
+@final
+class DensityCut(Frozen):
+    """An exact density in every layer.
+
+    Attributes:
+        density: Of all weights, at the end.
+        layers: Density at the end by layer pattern, where it differs.
+        path: How the rounds lead there.
+        score: What is kept first.
+        allocation: How ``density`` is shared out among layers without one of their own.
+    """
+
+    kind: Literal["density"]
+    density: DensityValue
+    layers: Mapping[str, DensityValue] = {}
+    path: PathName = "geometric"
+    score: ScoreName = "magnitude"
+    allocation: Literal["uniform", "erdos-renyi", "erdos-renyi-kernel"] = "uniform"
+
+    def at(self, progress: float, seed: int) -> Criterion:
+        """The criterion at a fraction of the rounds."""
+        path = _PATHS[self.path]
+        return Density(
+            path(self.density)(progress),
+            {layer: path(final)(progress) for layer, final in self.layers.items()},
+            _score(self.score, seed),
+            ALLOCATIONS[self.allocation],
+        )
+
+
+@final
+class GlobalCut(Frozen):
+    """One ranking over all layers.
+
+    Attributes:
+        density: Of all weights, at the end.
+        path: How the rounds lead there.
+        score: What is kept first; it must be comparable across layers.
+    """
+
+    kind: Literal["global"]
+    density: DensityValue
+    path: PathName = "geometric"
+    score: ScoreName = "magnitude"
+
+    def at(self, progress: float, seed: int) -> Criterion:
+        """The criterion at a fraction of the rounds."""
+        return GlobalDensity(_PATHS[self.path](self.density)(progress), _score(self.score, seed))
+
+
+Cut = Annotated[QualityCut | DensityCut | GlobalCut, Field(discriminator="kind")]
+
+
+@final
+class Keep(Frozen):
+    """Surviving weights keep their values: the paper's way."""
+
+    kind: Literal["keep"] = "keep"
+
+
+@final
+class Reinitialise(Frozen):
+    """Surviving weights are drawn anew before each retraining: what the paper warns of, kept to compare."""
+
+    kind: Literal["reinitialise"]
+
+
+@final
+class Rewind(Frozen):
+    """Surviving weights go back to what they were after some epochs of dense training (lottery ticket)."""
+
+    kind: Literal["rewind"]
+    epoch: int = Field(default=0, ge=0)
+
+
+Survivors = Annotated[Keep | Reinitialise | Rewind, Field(discriminator="kind")]
+
+
+@final
+class Teach(Frozen):
+    """Distillation from the run's own dense network while retraining."""
+
+    weight: Fraction
+    temperature: Positive = 2.0
+
+
+@final
+class GradualCut(Frozen):
+    """Within the retraining of each round the cut grows step by step instead of falling at once.
+
+    Attributes:
+        until: The fraction of the retraining's first phase after which the round's whole cut is made.
+        every: Optimizer steps between two cuts.
+    """
+
+    until: Annotated[float, Field(gt=0, le=1)] = 0.5
+    every: int = Field(default=100, ge=1)
+
+
+@final
+class Plan(Frozen):
+    """Train, then prune and retrain for a number of rounds.
+
+    Attributes:
+        dense: How the dense network is trained: its phases, one after another.
+        cut: What is cut.
+        rounds: How often; each round cuts further and retrains.
+        retrain: How each round retrains: its phases, one after another.
+        final: How the last round retrains, if differently.
+        exclude: Layer patterns that are left alone.
+        survivors: What becomes of the surviving weights before retraining.
+        sweep: Whether the connections of dead neurons go as well.
+        compact: Whether retraining runs on a copy without the dead neurons (the same result to rounding,
+            in less time).
+        dropout: The dropout rate of dense training, for networks that have dropout.
+        dropout_rule: Whether retraining lowers it by ``D_r = D_o sqrt(C_ir / C_io)``.
+        teach: Distillation, if any.
+        gradual: A gradual cut within each round, if any.
+    """
+
+    dense: tuple[Phase, ...] = Field(min_length=1, strict=False)
+    cut: Cut
+    rounds: int = Field(default=1, ge=1)
+    retrain: tuple[Phase, ...] = Field(min_length=1, strict=False)
+    final: tuple[Phase, ...] | None = Field(default=None, strict=False)
+    exclude: tuple[str, ...] = Field(default=(), strict=False)
+    survivors: Survivors = Keep()
+    sweep: bool = True
+    compact: bool = False
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    dropout_rule: bool = True
+    teach: Teach | None = None
+    gradual: GradualCut | None = None
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Plan:
+        if isinstance(self.survivors, Rewind) and self.survivors.epoch > sum(phase.epochs for phase in self.dense):
+            raise ValueError("survivors rewind to an epoch that dense training does not reach")
+        if self.gradual is not None and self.compact:
+            raise ValueError("a gradual cut changes the masks while training; compact needs them to stay")
+        if self.gradual is not None and not isinstance(self.survivors, Keep):
+            raise ValueError("a gradual cut keeps the survivors; it cannot reinitialise or rewind them")
+        return self
+
+    def phases_of(self, number: int) -> tuple[Phase, ...]:
+        """The retraining phases of a round, counted from 1."""
+        return self.final if self.final is not None and number == self.rounds else self.retrain
+
+
+@final
+class DataChoice(Frozen):
+    """Which images, and how they are used.
+
+    Attributes:
+        name: A data set's name.
+        validation: Training images held out for decisions.
+        shift: Training images are moved by up to this many pixels.
+    """
+
+    name: str = "mnist"
+    validation: int = Field(default=5000, ge=1)
+    shift: int = Field(default=0, ge=0)
+
+
+@final
+class Recipe(Frozen):
+    """A whole run: the network, the data, the plan.
+
+    Attributes:
+        name: What the run is called.
+        model: A built-in network's name.
+        data: Which images.
+        plan: What is done.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    model: str
+    data: DataChoice = DataChoice()
+    plan: Plan
+
+
+def parse_recipe(content: Any, source: str) -> Recipe:
+    """A recipe from plain values, every mistake named at once.
+
+    Args:
+        content: What a YAML file holds.
+        source: Where it comes from, for the message.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        ConfigurationError: A key is unknown or missing, or a value has the wrong type or cannot be.
+    """
+    try:
+        return Recipe.model_validate(content)
+    except ValidationError as error:
+        lines = [f"  {_where(problem['loc'])}: {_what(problem)}" for problem in error.errors()]
+        raise ConfigurationError("\n".join([f"{source} is not a valid recipe:", *lines])) from error
+
+
+def read_recipe(path: Path) -> Recipe:
+    """A recipe from a YAML file.
+
+    Args:
+        path: The file.
+
+    Returns:
+        The recipe.
+
+    Raises:
+        ConfigurationError: The file cannot be read, is not YAML, or is not a recipe.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"cannot read the recipe {path}: {error}") from error
+    except yaml.YAMLError as error:
+        raise ConfigurationError(f"{path} is not YAML: {error}") from error
+    return parse_recipe(content, str(path))
+
+
+def _score(name: ScoreName, seed: int) -> Score:
+    match name:
+        case "magnitude":
+            return magnitude
+        case "lamp":
+            return lamp
+        case "random":
+            return Random(seed)
+        case "probabilistic":
+            return ProbabilisticMagnitude(seed)
+        case _:
+            assert_never(name)
+
+
+def _where(location: tuple[int | str, ...]) -> str:
+    return ".".join(map(str, location)) or "the recipe"
+
+
+def _what(problem: Mapping[str, Any]) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "there is no such key; check its spelling in docs/recipes.md"
+    if problem["type"] == "missing":
+        return "this key is missing"
+    return f"{problem['msg']}; found {problem['input']!r}"

@@ -1,0 +1,202 @@
+"""The end of a run: the test set is looked at, once, and everything that came out is written down."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from secateur.analysis.activation import activation_densities, layer_table, total_row
+from secateur.analysis.costs import layer_costs
+from secateur.analysis.significance import Interval, error_interval, paired_difference
+from secateur.errors import CheckpointError
+from secateur.pruning.layers import layer_name
+from secateur.recipes.run_folder import RunFolder, StageState
+from secateur.records import provenance
+from secateur.storage import write_json
+from secateur.training.checkpoint import save_weights
+from secateur.training.evaluation import Evaluation, evaluate
+from secateur.training.task import Task
+
+FORMAT = 1
+
+
+@final
+@dataclass(frozen=True)
+class RunResult:
+    """What a finished run found.
+
+    Attributes:
+        folder: The run's folder.
+        record: The content of its ``result.json``.
+    """
+
+    folder: Path
+    record: Mapping[str, Any]
+
+    @property
+    def compression(self) -> float:
+        """Weights before / weights after."""
+        return float(self.record["compression"])
+
+    @property
+    def dense_error(self) -> float:
+        """The dense network's error on the test set, in per cent."""
+        return float(self.record["error"]["dense"])
+
+    @property
+    def pruned_error(self) -> float:
+        """The pruned network's error on the test set, in per cent."""
+        return float(self.record["error"]["pruned"])
+
+
+def read_result(folder: Path) -> RunResult:
+    """Read the result of a finished run.
+
+    Args:
+        folder: The run's folder.
+
+    Returns:
+        The result.
+
+    Raises:
+        CheckpointError: The run is not finished, or its result is damaged.
+    """
+    path = folder / "result.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{folder} holds no result.json: the run is not finished; start it again to continue") from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"{path} is damaged ({error}); remove it, and the run writes it again") from error
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise CheckpointError(f"{path} is not a result of this version of Secateur (format {FORMAT})")
+    return RunResult(folder, record)
+
+
+def conclude(
+    model: nn.Module,
+    task: Task,
+    stages: Sequence[StageState],
+    folder: RunFolder,
+    *,
+    name: str,
+    seed: int,
+    configuration_hash: str,
+) -> RunResult:
+    """Evaluate every stage's network on the test set and write the run's result.
+
+    A run that has its result already gets that: the test set is not looked at again.
+
+    Args:
+        model: A network of the run's architecture; its weights are replaced.
+        task: The task.
+        stages: The dense stage and every round, in order.
+        folder: The run's folder.
+        name: The run's name.
+        seed: The run's seed.
+        configuration_hash: The name of its configuration by content.
+
+    Returns:
+        The result, written to ``result.json`` after everything it speaks of.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    if (folder.path / "result.json").exists():
+        return read_result(folder.path)
+    tests = [_test(model, task, stage) for stage in stages]
+    dense, pruned = stages[0], stages[-1]
+    layers, total = _table(model, task, pruned)
+    difference = paired_difference(tests[0].wrong.numpy(), tests[-1].wrong.numpy())
+    record = {
+        "format": FORMAT,
+        "name": name,
+        "seed": seed,
+        "data": task.source,
+        "weights": {"total": pruned.masks.total, "kept": pruned.masks.kept},
+        "compression": pruned.masks.compression,
+        "error": {
+            "dense": tests[0].error,
+            "pruned": tests[-1].error,
+            "dense_interval": _pair(error_interval(tests[0].wrong.numpy())),
+            "pruned_interval": _pair(error_interval(tests[-1].wrong.numpy())),
+            "difference": difference.mean,
+            "difference_interval": _pair(difference.interval),
+            "test_images": len(task.test_labels),
+        },
+        "layers": layers,
+        "total": total,
+        "curve": [_point(stage, test) for stage, test in zip(stages, tests, strict=True)],
+        "dead_neurons": dict(pruned.notes["dead"]),
+        "dropout": dict(pruned.notes["dropout"]),
+        "provenance": provenance(
+            configuration_hash=configuration_hash, seed=seed, threads=torch.get_num_threads()
+        ).to_json(),
+        "configuration": json.loads((folder.path / "run.json").read_text(encoding="utf-8")),
+        "seconds": {_stage_name(number): stage.notes["seconds"] for number, stage in enumerate(stages)},
+    }
+    save_weights(folder.path / "dense.safetensors", dense.model)
+    save_weights(folder.path / "pruned.safetensors", pruned.model)
+    save_weights(folder.path / "masks.safetensors", pruned.masks)
+    wrong = {_stage_name(number): test.wrong.to(torch.uint8) for number, test in enumerate(tests)}
+    save_weights(folder.path / "test-errors.safetensors", wrong)
+    write_json(folder.path / "result.json", record)
+    return RunResult(folder.path, record)
+
+
+def _test(model: nn.Module, task: Task, stage: StageState) -> Evaluation:
+    model.load_state_dict(dict(stage.model))
+    return evaluate(model, task.test_images, task.test_labels)
+
+
+def _table(model: nn.Module, task: Task, stage: StageState) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    model.load_state_dict(dict(stage.model))
+    costs = layer_costs(model, task.image_shape)
+    names = [cost.name for cost in costs]
+    kept_by_layer = {layer_name(name): stage.masks.kept_of(name) for name in stage.masks}
+    kept = {cost.name: kept_by_layer.get(cost.name, cost.weights) for cost in costs}
+    # Act% is a property of the network on its kind of input; the validation images show it as well as any.
+    activation = activation_densities(model, _batches(task.validation_images), names)
+    rows = layer_table(costs, kept, activation)
+
+    def plain(row: Any) -> dict[str, Any]:
+        return {
+            "name": row.name,
+            "weights": row.weights,
+            "kept": row.kept,
+            "flop": row.flop,
+            "activation_density": row.activation_density,
+            "flop_kept": row.flop_kept,
+        }
+
+    return [plain(row) for row in rows], plain(total_row(rows))
+
+
+def _batches(images: Tensor) -> Sequence[Tensor]:
+    return images.split(1000)
+
+
+def _point(stage: StageState, test: Evaluation) -> dict[str, Any]:
+    last = stage.history[-1] if stage.history else None
+    return {
+        "compression": stage.masks.compression,
+        "kept": stage.masks.kept,
+        "validation_error": None if last is None else last["validation_error"],
+        "test_error": test.error,
+        "test_interval": _pair(error_interval(np.asarray(test.wrong))),
+    }
+
+
+def _pair(interval: Interval) -> list[float]:
+    return [interval.low, interval.high]
+
+
+def _stage_name(number: int) -> str:
+    return "dense" if number == 0 else f"round-{number:02d}"

@@ -1,0 +1,159 @@
+"""The run folder: everything a run has finished, so that the same command again continues where it stopped."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, final
+
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from secateur.errors import CheckpointError
+from secateur.pruning.masks import Masks
+from secateur.storage import write_atomically, write_json
+from secateur.training.checkpoint import load_checkpoint, save_checkpoint
+
+
+@final
+@dataclass(frozen=True)
+class StageState:
+    """What a finished stage leaves behind.
+
+    Attributes:
+        model: The network's tensors by name.
+        masks: Which weights live.
+        history: One JSON object an epoch.
+        notes: Whatever else the stage wants to remember: JSON values and tensors.
+    """
+
+    model: Mapping[str, Tensor]
+    masks: Masks
+    history: list[dict[str, Any]]
+    notes: Mapping[str, Any]
+
+
+@final
+class RunFolder:
+    """One run's folder, held by one process at a time.
+
+    Its files: ``run.json`` (what the run is), ``stages/NAME.pt`` (a finished stage), ``stages/NAME.partial.pt``
+    (an unfinished one), ``log.jsonl`` (one object an epoch), and at the end ``result.json`` and the networks.
+
+    Args:
+        path: The folder; made if it is not there.
+        identity: What the run is: its configuration, data and seed. A folder belongs to one identity for ever.
+
+    Raises:
+        CheckpointError: The folder belongs to another run, is damaged, or is in use by another process.
+        StorageError: The folder cannot be written.
+    """
+
+    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+        self.path = path
+        self._log = path / "log.jsonl"
+        self._finished: list[dict[str, Any]] = []
+        self._check_identity(identity)
+        # Locked only after the folder is known to be this run's: a foreign folder is not written to.
+        if not (path / "run.json").exists():
+            write_json(path / "run.json", identity)
+        self._lock = FileLock(path / ".lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout as error:
+            raise CheckpointError(
+                f"another process is running in {path}; wait for it, or give this run another folder"
+            ) from error
+        for leftover in path.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Let another process have the folder."""
+        self._lock.release()
+
+    def partial(self, stage: str) -> Path:
+        """Where the progress of an unfinished stage is kept."""
+        return self.path / "stages" / f"{stage}.partial.pt"
+
+    def stage(self, name: str, make: Callable[[], StageState]) -> StageState:
+        """A stage's state: read if it is finished, made and kept if not.
+
+        Args:
+            name: The stage's name.
+            make: Makes it.
+
+        Returns:
+            Its state, read back from the file either way, so that both ways give the same bits.
+
+        Raises:
+            CheckpointError: The kept state is damaged.
+            StorageError: It cannot be written.
+        """
+        path = self.path / "stages" / f"{name}.pt"
+        if not path.exists():
+            made = make()
+            save_checkpoint(
+                path,
+                {
+                    "model": dict(made.model),
+                    "masks": made.masks.state_dict(),
+                    "history": made.history,
+                    "notes": dict(made.notes),
+                },
+            )
+        with suppress(FileNotFoundError):
+            self.partial(name).unlink()
+        kept = load_checkpoint(path)
+        if kept.keys() != {"model", "masks", "history", "notes"}:
+            raise CheckpointError(
+                f"{path} does not hold a stage of a run; remove it, and the stage is made again"
+            )
+        return StageState(kept["model"], Masks(kept["masks"]), kept["history"], kept["notes"])
+
+    def finished(self, history: list[dict[str, Any]]) -> None:
+        """Make the log say exactly what is finished: a killed process may have logged more than it kept.
+
+        Args:
+            history: The epochs of the stage that is finished now, after those told of before.
+        """
+        self._finished.extend(history)
+        text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in self._finished)
+        write_atomically(self._log, lambda file: file.write(text.encode()))
+
+    def log(self, line: Mapping[str, Any]) -> None:
+        """Append one JSON object to the log."""
+        with self._log.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(line, allow_nan=False) + "\n")
+
+    def _check_identity(self, identity: Mapping[str, Any]) -> None:
+        path = self.path / "run.json"
+        if not path.exists():
+            if self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
+                raise CheckpointError(
+                    f"{self.path} is not empty and not the folder of a run; give the run a folder of its own"
+                )
+            return
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise CheckpointError(f"{path} is damaged ({error}); give the run another folder") from error
+        wanted = json.loads(json.dumps(identity))
+        if found != wanted:
+            differing = sorted(_differences(found, wanted))
+            raise CheckpointError(
+                f"{self.path} holds another run: {'; '.join(differing[:6])}. Give this run another folder, "
+                "or leave --out away and it gets one named by its content"
+            )
+
+
+def _differences(found: Any, wanted: Any, where: str = "") -> list[str]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        return [
+            line
+            for key in found.keys() | wanted.keys()
+            for line in _differences(found.get(key), wanted.get(key), f"{where}.{key}" if where else key)
+        ]
+    return [] if found == wanted else [f"{where} is {found!r} there and {wanted!r} here"]

@@ -1,0 +1,323 @@
+"""The training loop: epochs of one phase, with masks enforced, resumable at every epoch's end."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from accelerate import Accelerator
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.optim import Optimizer
+
+from secateur.errors import CheckpointError, DivergenceError
+from secateur.pruning.layers import select_weights
+from secateur.pruning.pruner import Gradual, Pruner
+from secateur.training.checkpoint import load_checkpoint, load_into, save_checkpoint
+from secateur.training.evaluation import evaluate
+from secateur.training.freezing import train_only
+from secateur.training.phase import Phase, make_optimizer
+from secateur.training.seeding import generator, seeded
+from secateur.training.task import Task
+
+BatchObserver = Callable[[int, int, Tensor], None]
+
+
+@final
+@dataclass(frozen=True)
+class EpochRecord:
+    """What happened in one epoch; also one line of a run's log."""
+
+    stage: str
+    phase: int
+    epoch: int
+    loss: float
+    validation_loss: float
+    validation_error: float
+    learning_rate: float
+    density: float
+    seconds: float
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON values."""
+        return asdict(self)
+
+
+@final
+@dataclass(frozen=True)
+class Distillation:
+    """Learning from the dense network's outputs beside the labels.
+
+    The loss is ``(1 - weight) CE(labels) + weight T^2 KL(softmax(teacher / T) || softmax(student / T))``.
+
+    Args:
+        teacher: Probabilities ``softmax(outputs / T)``, [images, variants, classes].
+        weight: In 0..1.
+        temperature: T, above 0.
+
+    Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531.
+    """
+
+    teacher: Tensor = field(repr=False)
+    weight: float
+    temperature: float
+
+    def loss(self, outputs: Tensor, labels: Tensor, indices: Tensor, variants: Tensor) -> Tensor:
+        """The mixed loss of a batch."""
+        soft = functional.kl_div(
+            functional.log_softmax(outputs / self.temperature, dim=1),
+            self.teacher[indices, variants].to(outputs.device),
+            reduction="batchmean",
+        )
+        hard = functional.cross_entropy(outputs, labels)
+        return (1 - self.weight) * hard + self.weight * self.temperature**2 * soft
+
+
+@final
+@dataclass(frozen=True)
+class Progress:
+    """Where a phase's progress is kept, how often, and who is told of it.
+
+    Args:
+        path: The file of the unfinished phase; None keeps nothing.
+        seconds: The least time between two writes.
+        on_batch: Told after each step: steps done in this epoch and their mean loss so far.
+        on_epoch: Told after each epoch.
+    """
+
+    path: Path | None = None
+    seconds: float = 20.0
+    on_batch: BatchObserver | None = None
+    on_epoch: Callable[[EpochRecord], None] | None = None
+
+
+@torch.no_grad()
+def teach(model: nn.Module, task: Task, temperature: float) -> Tensor:
+    """A dense network's softened outputs for every training image at every shift, computed once.
+
+    Returns:
+        Probabilities [images, variants, classes].
+    """
+    was_training = model.training
+    model.eval()
+    device = next(model.parameters()).device
+    everything = torch.arange(len(task.labels))
+    columns = []
+    for variant in range(task.images.variants):
+        rows = [
+            functional.softmax(
+                model(task.images.take(indices, torch.full_like(indices, variant)).to(device)).float() / temperature, 1
+            ).cpu()
+            for indices in everything.split(1000)
+        ]
+        columns.append(torch.cat(rows))
+    model.train(was_training)
+    return torch.stack(columns, dim=1)
+
+
+def batches(task: Task, size: int, seed: int, *place: str | int) -> Iterator[tuple[Tensor, Tensor]]:
+    """The batches of one epoch, as indices and shifts, in an order drawn for its place in the run.
+
+    Args:
+        task: What is trained on.
+        size: Images a batch; the last one holds the rest.
+        seed: The run's seed.
+        place: The stage, phase and epoch.
+
+    Yields:
+        Indices into the task's images and the shift of each, int64 [b].
+    """
+    draw = generator(seed, *place, "order")
+    order = task.train[torch.randperm(len(task.train), generator=draw)]
+    shifts = torch.randint(task.images.variants, (len(order),), generator=draw)
+    yield from zip(order.split(size), shifts.split(size), strict=True)
+
+
+def run_phases(
+    model: nn.Module,
+    task: Task,
+    phases: Sequence[Phase],
+    *,
+    seed: int,
+    stage: str,
+    pruner: Pruner | None = None,
+    gradual: Gradual | None = None,
+    distillation: Distillation | None = None,
+    progress: Progress | None = None,
+    stop_after: int | None = None,
+) -> list[EpochRecord]:
+    """Train a network for some phases; start again after an interruption and it ends with the same bits.
+
+    Args:
+        model: The network, changed in place.
+        task: What is trained on.
+        phases: How, one after another.
+        seed: The run's seed; with the stage it fixes every draw.
+        stage: The stage's name.
+        pruner: Keeps the network pruned; it is attached to each phase's optimizer and let go at the end.
+        gradual: A cut that grows during the first phase.
+        distillation: A teacher, if there is one.
+        progress: Where the state after an epoch is kept, and who is told.
+        stop_after: Stop after so many epochs in all, with the learning rates of the whole.
+
+    Returns:
+        One record an epoch.
+
+    Raises:
+        DivergenceError: The loss of an epoch is not finite.
+        CheckpointError: The kept state is of another stage or network.
+        StorageError: The state cannot be written; the one before is untouched.
+    """
+    progress = progress or Progress()
+    accelerator = Accelerator()
+    model.to(accelerator.device)
+    kept = _read_kept(progress.path, stage)
+    records = [EpochRecord(**record) for record in kept["records"]] if kept else []
+    reached = kept["phase"] if kept else 0
+    for number, phase in enumerate(phases):
+        if number < reached:
+            continue
+        with train_only(model, phase.only):
+            connections = select_weights(model)
+            weights = [weight for weight in connections.values() if weight.requires_grad]
+            chosen = {id(weight) for weight in connections.values()}
+            others = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
+            optimizer = make_optimizer(phase.optimizer, phase.l2, weights, others)
+            if kept and number == reached:
+                _restore(kept, model, optimizer, pruner)
+            if pruner is not None:
+                pruner.attach(optimizer)
+                pruner.prune_gradually(gradual if number == 0 else None)
+            session = _Session(
+                model, optimizer, task, phase, seed, stage, number, pruner, distillation, accelerator, weights
+            )
+            session.train(records, progress, stop_after)
+    if pruner is not None:
+        pruner.detach()
+    return records
+
+
+@final
+@dataclass(frozen=True)
+class _Session:
+    """What stays the same through the epochs of a phase."""
+
+    model: nn.Module
+    optimizer: Optimizer
+    task: Task
+    phase: Phase
+    seed: int
+    stage: str
+    number: int
+    pruner: Pruner | None
+    distillation: Distillation | None
+    accelerator: Accelerator
+    weights: list[nn.Parameter]
+
+    def train(self, records: list[EpochRecord], progress: Progress, stop_after: int | None) -> None:
+        """Train the epochs that are not in the records yet, adding to them."""
+        done = sum(record.phase == self.number for record in records)
+        saved_at = time.monotonic()
+        for epoch in range(done, self.phase.epochs):
+            if stop_after is not None and len(records) >= stop_after:
+                return
+            record = self._epoch(epoch, progress.on_batch)
+            records.append(record)
+            if progress.path is not None and time.monotonic() - saved_at >= progress.seconds:
+                self._keep(progress.path, records)
+                saved_at = time.monotonic()
+            if progress.on_epoch is not None:
+                progress.on_epoch(record)
+
+    def _epoch(self, epoch: int, on_batch: BatchObserver | None) -> EpochRecord:
+        began = time.monotonic()
+        with seeded(self.seed, self.stage, self.number, epoch, "dropout"):
+            loss = self._train_epoch(epoch, on_batch)
+        if not math.isfinite(loss):
+            raise DivergenceError(
+                f"{self.stage}, phase {self.number + 1}, epoch {epoch + 1}: the loss is {loss}; what was finished "
+                f"before is kept. Lower the learning rate (it is {self.phase.optimizer.learning_rate}) or set `clip`"
+            )
+        check = evaluate(self.model, self.task.validation_images, self.task.validation_labels)
+        return EpochRecord(
+            stage=self.stage,
+            phase=self.number,
+            epoch=epoch + 1,
+            loss=loss,
+            validation_loss=check.loss,
+            validation_error=check.error,
+            learning_rate=float(self.optimizer.param_groups[0]["lr"]),
+            density=1.0 if self.pruner is None else self.pruner.masks.density,
+            seconds=time.monotonic() - began,
+        )
+
+    def _train_epoch(self, epoch: int, on_batch: BatchObserver | None) -> float:
+        task, phase, model, optimizer = self.task, self.phase, self.model, self.optimizer
+        device = self.accelerator.device
+        regularisation = phase.regularisation
+        steps = math.ceil(len(task.train) / phase.batch_size)
+        total = torch.zeros((), device=device)
+        model.train()
+        for step, (indices, shifts) in enumerate(
+            batches(task, phase.batch_size, self.seed, self.stage, self.number, epoch)
+        ):
+            factor = phase.schedule.factor(epoch * steps + step, phase.epochs * steps)
+            for group in optimizer.param_groups:
+                group["lr"] = phase.optimizer.learning_rate * factor
+            images, labels = task.images.take(indices, shifts).to(device), task.labels[indices].to(device)
+            outputs = model(images)
+            if self.distillation is None:
+                loss = functional.cross_entropy(outputs, labels)
+            else:
+                loss = self.distillation.loss(outputs, labels, indices, shifts)
+            optimizer.zero_grad()
+            self.accelerator.backward(loss)
+            if phase.l1:
+                regularisation.add_gradient_(self.weights)
+            if phase.clip:
+                nn.utils.clip_grad_norm_(model.parameters(), phase.clip)
+            optimizer.step()
+            loss = loss.detach()
+            total += loss * len(indices)
+            if on_batch is not None:
+                on_batch(step + 1, steps, loss)
+        return float(total) / len(task.train)
+
+    def _keep(self, path: Path, records: list[EpochRecord]) -> None:
+        save_checkpoint(
+            path,
+            {
+                "stage": self.stage,
+                "phase": self.number,
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "pruner": None if self.pruner is None else self.pruner.state_dict(),
+                "records": [record.to_json() for record in records],
+            },
+        )
+
+
+def _read_kept(path: Path | None, stage: str) -> dict[str, Any] | None:
+    if path is None or not path.exists():
+        return None
+    kept = load_checkpoint(path)
+    if kept.get("stage") != stage:
+        raise CheckpointError(
+            f"{path} is of stage {kept.get('stage')!r}, expected {stage!r}; remove it, and the stage starts again"
+        )
+    return kept
+
+
+def _restore(kept: dict[str, Any], model: nn.Module, optimizer: Optimizer, pruner: Pruner | None) -> None:
+    load_into(model, kept["model"], "the state of an unfinished stage")
+    try:
+        optimizer.load_state_dict(kept["optimizer"])
+    except (ValueError, KeyError) as error:
+        raise CheckpointError(f"the state of an unfinished stage has another optimizer: {error}") from error
+    if pruner is not None:
+        pruner.load_state_dict(kept["pruner"])
