@@ -1,0 +1,57 @@
+"""The entry point: one literal dictionary of verbs, and errors turned into messages."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+from secateur.errors import InterruptedRunError, SecateurError
+
+_VERBS = {
+    "run": ("secateur.cli.run", "train -> prune -> retrain -> report, from a recipe; resumes"),
+    "demo": ("secateur.cli.demo", "the main job on a small real data set, in a few minutes"),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: The words after ``secateur``; the process's own if left out.
+
+    Returns:
+        The exit status: 0 for success, 1 for a refusal, 130 for an interruption.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    parser = argparse.ArgumentParser(
+        prog="secateur", description="Train, prune and retrain networks, and ship the smaller network for real."
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    for verb, (module, what) in _VERBS.items():
+        subparser = verbs.add_parser(verb, help=what, description=what)
+        if words[:1] == [verb]:  # only the verb that is asked for pays for its imports
+            try:
+                import_module(module).add_arguments(subparser)
+            except ModuleNotFoundError as error:
+                print(
+                    f'secateur {verb} needs {error.name!r}, which is not installed: pip install "secateur[train]"',
+                    file=sys.stderr,
+                )
+                return 1
+    parsed = parser.parse_args(words)
+    from rich.console import Console  # after parsing, so that --help works where rich is not installed
+
+    try:
+        status: int = import_module(_VERBS[parsed.verb][0]).run(parsed, Console())
+    except InterruptedRunError as error:
+        print(f"\nsecateur: {error}", file=sys.stderr)
+        return 130
+    except KeyboardInterrupt:
+        print("\nsecateur: interrupted before the run began", file=sys.stderr)
+        return 130
+    except SecateurError as error:
+        print(f"secateur: {error}", file=sys.stderr)
+        return 1
+    return status

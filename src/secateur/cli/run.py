@@ -1,0 +1,99 @@
+"""``secateur run``: train, prune, retrain, evaluate once, from a recipe."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from secateur.cli.progress import RunDisplay
+from secateur.datasets import load_dataset
+from secateur.datasets.images import ImageDataset
+from secateur.errors import ConfigurationError
+from secateur.networks import build_network
+from secateur.recipes.builtin import RECIPES, builtin_recipe
+from secateur.recipes.driver import train_prune_retrain
+from secateur.recipes.plan import Recipe, read_recipe
+from secateur.recipes.result import RunResult
+from secateur.report.tables import layer_table, summary
+from secateur.training.task import image_task
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    known = "\n".join(f"  {name:<20} {what}" for name, what in RECIPES.items())
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = f"built-in recipes:\n{known}"
+    parser.add_argument("recipe", help="a built-in recipe's name, or a YAML file")
+    parser.add_argument("--data", type=Path, help="folder of the data set; downloaded to a cache if left out")
+    add_run_arguments(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that `run` and `demo` share."""
+    parser.add_argument("--seed", type=int, default=0, help="fixes every draw (default 0)")
+    parser.add_argument("--out", type=Path, help="the run's folder; by default runs/NAME-HASH-seedN")
+    parser.add_argument("--threads", type=int, help="threads to compute with (default: torch's choice)")
+    parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard scalars into the folder")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but the result")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Carry the verb out."""
+    recipe = find_recipe(arguments.recipe)
+    execute(recipe, load_dataset(recipe.data.name, arguments.data), arguments, console)
+    return 0
+
+
+def find_recipe(name: str) -> Recipe:
+    """A recipe by its built-in name or its file's path.
+
+    Raises:
+        ConfigurationError: There is neither.
+    """
+    if name in RECIPES:
+        return builtin_recipe(name)
+    path = Path(name)
+    if not path.exists():
+        raise ConfigurationError(
+            f"{name!r} is neither a built-in recipe ({', '.join(RECIPES)}) nor a file that is there"
+        )
+    return read_recipe(path)
+
+
+def execute(recipe: Recipe, dataset: ImageDataset, arguments: argparse.Namespace, console: Console) -> RunResult:
+    """Run a recipe on a data set, show how it goes, print its tables.
+
+    Raises:
+        ConfigurationError: The number of threads is below 1.
+    """
+    if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise ConfigurationError(f"--threads must be at least 1, found {arguments.threads}")
+        torch.set_num_threads(arguments.threads)
+    quiet: bool = arguments.quiet
+    if not quiet:
+        console.print(
+            f"{recipe.name}: {recipe.model} on {dataset.source}, seed {arguments.seed}", highlight=False, markup=False
+        )
+    task = image_task(dataset, validation=recipe.data.validation, shift=recipe.data.shift)
+    with RunDisplay(console, quiet=quiet) as display:
+        result = train_prune_retrain(
+            lambda: build_network(recipe.model, num_classes=dataset.classes),
+            task,
+            recipe.plan,
+            arguments.out,
+            seed=arguments.seed,
+            name=recipe.name,
+            observer=display.observer,
+        )
+    if arguments.tensorboard:
+        from secateur.cli.tensorboard import write_scalars  # an extra that most runs do without
+
+        write_scalars(result.folder)
+    console.print(layer_table(result.record))
+    console.print(summary(result.record))
+    console.print(f"result      {result.folder / 'result.json'}", highlight=False, markup=False, soft_wrap=True)
+    return result
