@@ -26,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
-        prog="secateur", description="Train, prune and retrain networks, and ship the smaller network for real."
+        prog="secateur",
+        description="Train, prune and retrain networks, and ship the smaller network for real.",
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, (module, what) in _VERBS.items():

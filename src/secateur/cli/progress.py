@@ -20,7 +20,9 @@ from torch import Tensor
 from secateur.recipes.driver import Observer
 from secateur.training.loop import EpochRecord
 
-_REFRESH = 0.2  # seconds between two updates of the bar; asking for the loss costs more than a step's bookkeeping
+_REFRESH = (
+    0.2  # seconds between two updates of the bar; asking for the loss costs more than a step's bookkeeping
+)
 
 
 @final

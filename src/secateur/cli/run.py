@@ -36,7 +36,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0, help="fixes every draw (default 0)")
     parser.add_argument("--out", type=Path, help="the run's folder; by default runs/NAME-HASH-seedN")
     parser.add_argument("--threads", type=int, help="threads to compute with (default: torch's choice)")
-    parser.add_argument("--tensorboard", action="store_true", help="also write TensorBoard scalars into the folder")
+    parser.add_argument(
+        "--tensorboard", action="store_true", help="also write TensorBoard scalars into the folder"
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing but the result")
 
 
@@ -63,7 +65,9 @@ def find_recipe(name: str) -> Recipe:
     return read_recipe(path)
 
 
-def execute(recipe: Recipe, dataset: ImageDataset, arguments: argparse.Namespace, console: Console) -> RunResult:
+def execute(
+    recipe: Recipe, dataset: ImageDataset, arguments: argparse.Namespace, console: Console
+) -> RunResult:
     """Run a recipe on a data set, show how it goes, print its tables.
 
     Raises:
@@ -76,7 +80,9 @@ def execute(recipe: Recipe, dataset: ImageDataset, arguments: argparse.Namespace
     quiet: bool = arguments.quiet
     if not quiet:
         console.print(
-            f"{recipe.name}: {recipe.model} on {dataset.source}, seed {arguments.seed}", highlight=False, markup=False
+            f"{recipe.name}: {recipe.model} on {dataset.source}, seed {arguments.seed}",
+            highlight=False,
+            markup=False,
         )
     task = image_task(dataset, validation=recipe.data.validation, shift=recipe.data.shift)
     with RunDisplay(console, quiet=quiet) as display:
@@ -95,5 +101,7 @@ def execute(recipe: Recipe, dataset: ImageDataset, arguments: argparse.Namespace
         write_scalars(result.folder)
     console.print(layer_table(result.record))
     console.print(summary(result.record))
-    console.print(f"result      {result.folder / 'result.json'}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"result      {result.folder / 'result.json'}", highlight=False, markup=False, soft_wrap=True
+    )
     return result

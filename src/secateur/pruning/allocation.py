@@ -54,9 +54,7 @@ def erdos_renyi(shapes: Shapes, density: float) -> dict[str, float]:
 
     Source: Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse connectivity", 2018.
     """
-    return _in_proportion(
-        shapes, density, {name: _ratio(tuple(shape[:2])) for name, shape in shapes.items()}
-    )
+    return _in_proportion(shapes, density, {name: _ratio(tuple(shape[:2])) for name, shape in shapes.items()})
 
 
 def erdos_renyi_kernel(shapes: Shapes, density: float) -> dict[str, float]:

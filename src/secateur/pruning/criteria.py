@@ -133,7 +133,9 @@ def compute_masks(
             masks = _density(weights, criterion, alive, names)
         case GlobalDensity():
             total = sum(weight.numel() for weight in weights.values())
-            masks = keep_highest_globally(weights, criterion.score, kept_count(criterion.density, total), alive)
+            masks = keep_highest_globally(
+                weights, criterion.score, kept_count(criterion.density, total), alive
+            )
         case _:
             assert_never(criterion)
     _refuse_empty(masks, criterion)
@@ -192,4 +194,6 @@ def _refuse_empty(masks: Masks, criterion: Criterion) -> None:
 
 def _check_density(density: float) -> None:
     if not 0 < density <= 1:
-        raise ConfigurationError(f"a density is a fraction of weights kept, above 0 and at most 1; found {density}")
+        raise ConfigurationError(
+            f"a density is a fraction of weights kept, above 0 and at most 1; found {density}"
+        )

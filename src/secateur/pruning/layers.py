@@ -116,7 +116,9 @@ def prunable_weights(model: nn.Module) -> tuple[PrunableWeight, ...]:
         names_of.setdefault(id(parameter), []).append(name)
         parameters[id(parameter)] = parameter
     return tuple(
-        PrunableWeight(names[0], tuple(names[1:]), parameters[key], any(name in connections for name in names))
+        PrunableWeight(
+            names[0], tuple(names[1:]), parameters[key], any(name in connections for name in names)
+        )
         for key, names in names_of.items()
     )
 
@@ -224,12 +226,16 @@ def _matching(weights: Sequence[PrunableWeight], selection: Selection, argument:
         return hits
     patterns = [selection] if isinstance(selection, str) else list(selection)
     if not patterns:
-        raise LayerSelectionError(f"{argument}: an empty list chooses nothing; leave it out to mean every layer")
+        raise LayerSelectionError(
+            f"{argument}: an empty list chooses nothing; leave it out to mean every layer"
+        )
     chosen: dict[str, str] = {}
     for pattern in patterns:
         hits = {weight.name for weight in weights if _asked_for(weight, pattern)}
         if not hits:
-            raise LayerSelectionError(f"{argument}: {pattern!r} matches nothing; the weights are {_known(weights)}")
+            raise LayerSelectionError(
+                f"{argument}: {pattern!r} matches nothing; the weights are {_known(weights)}"
+            )
         for name in hits:
             if name in chosen and argument == "layers":
                 raise LayerSelectionError(
@@ -268,8 +274,14 @@ def _refuse_reparametrised(model: nn.Module, layers: Selection | None, exclude: 
         if not isinstance(module, (*_CONNECTED, nn.RNNBase, nn.MultiheadAttention)):
             continue
         names = sorted(name for name, _ in module.named_parameters(recurse=False))
-        computed = parametrize.is_parametrized(module) or any(name.endswith(("_orig", "_g", "_v")) for name in names)
-        if computed and _names_module(layers, path, if_none=True) and not _names_module(exclude, path, if_none=False):
+        computed = parametrize.is_parametrized(module) or any(
+            name.endswith(("_orig", "_g", "_v")) for name in names
+        )
+        if (
+            computed
+            and _names_module(layers, path, if_none=True)
+            and not _names_module(exclude, path, if_none=False)
+        ):
             raise LayerSelectionError(
                 f"layer {path!r}: its weight is computed from other parameters "
                 f"({', '.join(names) or 'a parametrization'}), so there is no plain weight to prune; make it plain "

@@ -58,7 +58,9 @@ class Masks(Mapping[str, Tensor]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Masks):
             return NotImplemented
-        return self.keys() == other.keys() and all(torch.equal(mask, other[name]) for name, mask in self.items())
+        return self.keys() == other.keys() and all(
+            torch.equal(mask, other[name]) for name, mask in self.items()
+        )
 
     __hash__ = None  # type: ignore[assignment]  # equality is by content and the content is large
 
@@ -133,7 +135,11 @@ class Masks(Mapping[str, Tensor]):
         Raises:
             MaskError: A mask has no weight, or the shapes differ.
         """
-        tensors = dict(weights.named_parameters(remove_duplicate=False)) if isinstance(weights, nn.Module) else weights
+        tensors = (
+            dict(weights.named_parameters(remove_duplicate=False))
+            if isinstance(weights, nn.Module)
+            else weights
+        )
         self.check_fits(tensors)
         for name, mask in self.items():
             tensors[name].masked_fill_(~mask.to(tensors[name].device), 0)
@@ -145,7 +151,9 @@ class Masks(Mapping[str, Tensor]):
     def _check_same_names(self, other: Masks) -> None:
         if self.keys() != other.keys():
             difference = sorted(set(self) ^ set(other))
-            raise MaskError(f"these masks are for different weights: only one of them knows {', '.join(difference)}")
+            raise MaskError(
+                f"these masks are for different weights: only one of them knows {', '.join(difference)}"
+            )
 
 
 def _check_shape(name: str, mask: Tensor, other: Tensor) -> None:

@@ -236,7 +236,9 @@ class Pruner:
         """
         self._refuse_if_finalized()
         if gradual is not None and self._hook is None:
-            raise ConfigurationError("a gradual cut counts optimizer steps, and this pruner watches no optimizer")
+            raise ConfigurationError(
+                "a gradual cut counts optimizer steps, and this pruner watches no optimizer"
+            )
         self._gradual = gradual
 
     def restrict(self, masks: Mapping[str, Tensor]) -> Masks:
@@ -254,7 +256,9 @@ class Pruner:
         self._refuse_if_finalized()
         given = Masks(masks)
         given.check_fits(self._weights)
-        self._set_masks(self._masks & Masks({name: given.get(name, mask) for name, mask in self._masks.items()}))
+        self._set_masks(
+            self._masks & Masks({name: given.get(name, mask) for name, mask in self._masks.items()})
+        )
         return self._masks
 
     def sweep(self, example_input_shape: tuple[int, ...]) -> Sweep:

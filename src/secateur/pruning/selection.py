@@ -65,7 +65,9 @@ def keep_highest(scores: Tensor, count: int, alive: Tensor | None = None) -> Ten
         >>> keep_highest(torch.tensor([1.0, 3.0, 1.0, 1.0]), 2)
         tensor([ True,  True, False, False])
     """
-    masks = _keep_highest_of_all(("the scores",), lambda _: scores, lambda _: alive, count, wide=_is_wide([scores]))
+    masks = _keep_highest_of_all(
+        ("the scores",), lambda _: scores, lambda _: alive, count, wide=_is_wide([scores])
+    )
     return masks["the scores"]
 
 

@@ -180,7 +180,9 @@ class _Run:
             # and the loop need not know of it.
             early = self.build()
             _set_dropout(early, self.plan.dropout)
-            run_phases(early, self.task, self.plan.dense, seed=self.seed, stage="dense", stop_after=rewind.epoch)
+            run_phases(
+                early, self.task, self.plan.dense, seed=self.seed, stage="dense", stop_after=rewind.epoch
+            )
             snapshot = _state(early)
         return snapshot, records
 
@@ -188,7 +190,9 @@ class _Run:
         self, name: str, number: int, model: nn.Module, pruner: Pruner, phases: tuple[Phase, ...]
     ) -> list[EpochRecord]:
         if not self.plan.compact:
-            gradual = None if self.plan.gradual is None else self._gradual(self.plan.gradual, number, phases[0])
+            gradual = (
+                None if self.plan.gradual is None else self._gradual(self.plan.gradual, number, phases[0])
+            )
             return self._run_phases(name, model, pruner, phases, gradual)
         small = compact(model, pruner.masks, self.task.image_shape)
         inner = Pruner(small.model, exclude=self.plan.exclude or None)
@@ -216,7 +220,9 @@ class _Run:
             pruner=pruner,
             gradual=gradual,
             distillation=None if pruner is None else self._distillation,
-            progress=Progress(self.folder.partial(stage), self.save_every, self.observer.on_batch, self._log_epoch),
+            progress=Progress(
+                self.folder.partial(stage), self.save_every, self.observer.on_batch, self._log_epoch
+            ),
         )
 
     def _gradual(self, gradual: GradualCut, number: int, phase: Phase) -> Gradual:
@@ -273,7 +279,10 @@ class _Run:
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format) for name, tensor in model.state_dict().items()}
+    return {
+        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        for name, tensor in model.state_dict().items()
+    }
 
 
 def _set_dropout(model: nn.Module, rate: float | None) -> None:

@@ -192,7 +192,9 @@ class Plan(Frozen):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Plan:
-        if isinstance(self.survivors, Rewind) and self.survivors.epoch > sum(phase.epochs for phase in self.dense):
+        if isinstance(self.survivors, Rewind) and self.survivors.epoch > sum(
+            phase.epochs for phase in self.dense
+        ):
             raise ValueError("survivors rewind to an epoch that dense training does not reach")
         if self.gradual is not None and self.compact:
             raise ValueError("a gradual cut changes the masks while training; compact needs them to stay")

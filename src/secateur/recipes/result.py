@@ -72,9 +72,13 @@ def read_result(folder: Path) -> RunResult:
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
-        raise CheckpointError(f"{folder} holds no result.json: the run is not finished; start it again to continue") from error
+        raise CheckpointError(
+            f"{folder} holds no result.json: the run is not finished; start it again to continue"
+        ) from error
     except (OSError, ValueError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}); remove it, and the run writes it again") from error
+        raise CheckpointError(
+            f"{path} is damaged ({error}); remove it, and the run writes it again"
+        ) from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise CheckpointError(f"{path} is not a result of this version of Secateur (format {FORMAT})")
     return RunResult(folder, record)

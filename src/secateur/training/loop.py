@@ -111,7 +111,9 @@ def teach(model: nn.Module, task: Task, temperature: float) -> Tensor:
     for variant in range(task.images.variants):
         rows = [
             functional.softmax(
-                model(task.images.take(indices, torch.full_like(indices, variant)).to(device)).float() / temperature, 1
+                model(task.images.take(indices, torch.full_like(indices, variant)).to(device)).float()
+                / temperature,
+                1,
             ).cpu()
             for indices in everything.split(1000)
         ]

@@ -171,7 +171,11 @@ def make_optimizer(
     match choice:
         case Sgd():
             return torch.optim.SGD(
-                groups, lr=choice.learning_rate, momentum=choice.momentum, nesterov=choice.nesterov, fused=fused
+                groups,
+                lr=choice.learning_rate,
+                momentum=choice.momentum,
+                nesterov=choice.nesterov,
+                fused=fused,
             )
         case Adam():
             return torch.optim.Adam(groups, lr=choice.learning_rate, fused=fused)

@@ -51,8 +51,14 @@ class Task:
         }
         for part, (images, labels) in pairs.items():
             if len(images) != len(labels) or len(images) == 0:
-                raise DataError(f"{part} part of {self.source!r}: {len(images)} images but {len(labels)} labels")
-        for part, labels in (("training", self.labels), ("validation", pairs["validation"][1]), ("test", self.test_labels)):
+                raise DataError(
+                    f"{part} part of {self.source!r}: {len(images)} images but {len(labels)} labels"
+                )
+        for part, labels in (
+            ("training", self.labels),
+            ("validation", pairs["validation"][1]),
+            ("test", self.test_labels),
+        ):
             low, high = int(labels.min()), int(labels.max())
             if low < 0 or high >= self.classes:
                 raise DataError(
