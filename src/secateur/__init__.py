@@ -60,8 +60,36 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "uniform": ("secateur.pruning.allocation", "train"),
 }
 
-__all__ = [  # noqa: PLE0604  # the keys are the strings that a linter cannot see
-    *_PUBLIC,
+__all__ = [
+    "Criterion",
+    "Cubic",
+    "Density",
+    "Geometric",
+    "GlobalDensity",
+    "Gradual",
+    "GrowingQuality",
+    "Linear",
+    "Masks",
+    "OneShot",
+    "Plan",
+    "ProbabilisticMagnitude",
+    "Pruner",
+    "Random",
+    "Recipe",
+    "Regularisation",
+    "RunResult",
+    "StdThreshold",
+    "Task",
+    "builtin_recipe",
+    "erdos_renyi",
+    "erdos_renyi_kernel",
+    "image_task",
+    "lamp",
+    "magnitude",
+    "read_recipe",
+    "read_result",
+    "train_prune_retrain",
+    "uniform",
 ]
 
 

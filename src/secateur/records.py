@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -28,7 +29,8 @@ class Provenance:
         cores: Logical processors that the process may use.
         threads: Threads the computation was given.
         platform: Operating system and architecture.
-        commit: The git commit of the code, with ``+`` if it had uncommitted changes; empty outside a checkout.
+        commit: The git commit of the code, with ``+`` if it had uncommitted changes; empty outside a
+            checkout.
         configuration_hash: `content_hash` of the complete configuration.
         seed: The seed of the run.
         created: When, in UTC, ISO 8601.
@@ -73,7 +75,7 @@ def provenance(*, configuration_hash: str, seed: int, threads: int) -> Provenanc
     return Provenance(
         versions=versions,
         cpu=_cpu_name(),
-        cores=len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+        cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
         threads=threads,
         platform=f"{platform.system()} {platform.machine()}",
         commit=_commit(),
@@ -84,7 +86,7 @@ def provenance(*, configuration_hash: str, seed: int, threads: int) -> Provenanc
 
 
 def content_hash(content: Mapping[str, Any]) -> str:
-    """A name for a configuration by its content: the first 12 hex digits of a SHA-256 over its canonical JSON.
+    """A name for a configuration by its content: 12 hex digits of a SHA-256 over its canonical JSON.
 
     Args:
         content: JSON values; the order of keys does not matter.

@@ -7,12 +7,19 @@ import os
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, Protocol
 
 from secateur.errors import StorageError
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
+class ByteSink(Protocol):
+    """What content is written to."""
+
+    def write(self, content: bytes | memoryview, /) -> int:
+        """Write bytes."""
+
+
+def write_atomically(path: Path, write: Callable[[ByteSink], object]) -> None:
     """Write a file under another name and move it into place when it is whole and on the disk.
 
     Args:
@@ -42,10 +49,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], object]) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        raise StorageError(
-            f"cannot write {path}: {error.strerror or error}; what was finished before is untouched. "
-            "Free some space or choose another folder, and run the same command again"
-        ) from error
+        raise refused(path, error) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -66,9 +70,25 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, lambda file: file.write(text.encode()))
 
 
+def refused(path: Path, error: OSError) -> StorageError:
+    """The error that says which write the file system refused.
+
+    Args:
+        path: What could not be written.
+        error: What the file system said.
+
+    Returns:
+        The error, to be raised.
+    """
+    return StorageError(
+        f"cannot write {path}: {error.strerror or error}; what was finished before is untouched. "
+        "Free some space or choose another folder, and run the same command again"
+    )
+
+
 def _ordinary_mode() -> int:
-    # Temporary files are private to their user; what a run leaves behind is an ordinary file. The umask can only
-    # be read by setting it.
+    # Temporary files are private to their user; what a run leaves behind is an ordinary file. The umask can
+    # only be read by setting it.
     mask = os.umask(0o077)
     os.umask(mask)
     return 0o666 & ~mask

@@ -97,7 +97,7 @@ def train_prune_retrain(
     folder = RunFolder(path, identity)
     try:
         run = _Run(model, task, plan, folder, seed, observer or Observer(), save_every)
-        dense = run.dense()
+        dense = run.dense
         rounds = [dense]
         for number in range(1, plan.rounds + 1):
             rounds.append(run.round(number, rounds[-1]))
@@ -126,6 +126,7 @@ class _Run:
         with seeded(self.seed, "initial weights"):
             return self.model()
 
+    @cached_property
     def dense(self) -> StageState:
         """Step 1: learn which connections matter."""
 
@@ -245,19 +246,15 @@ class _Run:
                 with seeded(self.seed, "reinitialised weights", number):
                     model.load_state_dict(self.model().state_dict())
             case Rewind():
-                model.load_state_dict(dict(self._dense_state.notes["early"]))
+                model.load_state_dict(dict(self.dense.notes["early"]))
         pruner.enforce()
-
-    @cached_property
-    def _dense_state(self) -> StageState:
-        return self.dense()
 
     @cached_property
     def _distillation(self) -> Distillation | None:
         if self.plan.teach is None:
             return None
         teacher = self.build()
-        teacher.load_state_dict(dict(self._dense_state.model))
+        teacher.load_state_dict(dict(self.dense.model))
         table = teach(teacher, self.task, self.plan.teach.temperature)
         return Distillation(table, self.plan.teach.weight, self.plan.teach.temperature)
 

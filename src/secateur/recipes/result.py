@@ -184,7 +184,7 @@ def _table(model: nn.Module, task: Task, stage: StageState) -> tuple[list[dict[s
 
 
 def _batches(images: Tensor) -> Sequence[Tensor]:
-    return images.split(1000)
+    return torch.split(images, 1000)
 
 
 def _point(stage: StageState, test: Evaluation) -> dict[str, Any]:

@@ -75,6 +75,7 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
         human_count(row["weights"]),
         human_count(row["flop"]),
         f"{100 * row['activation_density']:.0f}",
-        f"{100 * row['kept'] / row['weights']:.1f}",
+        # A layer whose weight is tied to an earlier one's has none of its own.
+        f"{100 * row['kept'] / row['weights']:.1f}" if row["weights"] else "tied",
         f"{100 * row['flop_kept']:.1f}",
     )

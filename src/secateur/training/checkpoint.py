@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +19,21 @@ from secateur.errors import CheckpointError
 from secateur.storage import write_atomically
 
 
+# What torch raises when it reads something that is no whole checkpoint, depending on where the file breaks off.
+_DAMAGE = (
+    OSError,
+    RuntimeError,
+    EOFError,
+    pickle.UnpicklingError,
+    zipfile.BadZipFile,
+    struct.error,
+    ValueError,
+    LookupError,
+    TypeError,
+    AttributeError,
+)
+
+
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     """Write tensors, numbers, strings, lists and dictionaries of them.
 
@@ -27,7 +44,10 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     Raises:
         StorageError: The file system refused; what was there is untouched.
     """
-    write_atomically(path, lambda file: torch.save(dict(content), file))
+    # Through memory, because torch's own writer turns a full disk into a RuntimeError that hides the cause.
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 
 def load_checkpoint(path: Path) -> dict[str, Any]:
@@ -46,16 +66,10 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
-    except (
-        RuntimeError,
-        EOFError,
-        pickle.UnpicklingError,
-        zipfile.BadZipFile,
-        ValueError,
-        KeyError,
-    ) as error:
+    except _DAMAGE as error:
+        first_line = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(
-            f"{path} is damaged or not a checkpoint of Secateur ({str(error).splitlines()[0]}); "
+            f"{path} is damaged or not a checkpoint of Secateur ({first_line}); "
             "remove it, and the run makes it again"
         ) from error
     if not isinstance(content, dict):

@@ -46,7 +46,7 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
     was_training = model.training
     model.eval()
     try:
-        return torch.cat([model(batch.to(device)).float().cpu() for batch in images.split(_BATCH)])
+        return torch.cat([model(batch.to(device)).float().cpu() for batch in torch.split(images, _BATCH)])
     finally:
         model.train(was_training)
 

@@ -15,8 +15,8 @@ from secateur.errors import LayerSelectionError
 def train_only(model: nn.Module, layers: Sequence[str] | None) -> Iterator[None]:
     """Freeze every parameter but those of the named layers, and thaw them afterwards.
 
-    A frozen parameter gets no gradient, so back-propagation stops where nothing before it trains, no optimizer
-    moves it and no weight decay shrinks it.
+    A frozen parameter gets no gradient, so back-propagation stops where nothing before it trains, no
+    optimizer moves it and no weight decay shrinks it.
 
     Args:
         model: The network.
@@ -31,7 +31,8 @@ def train_only(model: nn.Module, layers: Sequence[str] | None) -> Iterator[None]
     for pattern in layers or ():
         if not any(_belongs(name, pattern) for name in parameters):
             raise LayerSelectionError(
-                f"only: {pattern!r} matches no parameter of the network; its parameters are {', '.join(parameters)}"
+                f"only: {pattern!r} matches no parameter of the network; "
+                f"its parameters are {', '.join(parameters)}"
             )
     before = {name: parameter.requires_grad for name, parameter in parameters.items()}
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, final
@@ -26,6 +26,7 @@ from secateur.training.seeding import generator, seeded
 from secateur.training.task import Task
 
 BatchObserver = Callable[[int, int, Tensor], None]
+_KEPT = {"stage", "phase", "model", "optimizer", "pruner", "records"}
 
 
 @final
@@ -87,7 +88,7 @@ class Progress:
         path: The file of the unfinished phase; None keeps nothing.
         seconds: The least time between two writes.
         on_batch: Told after each step: steps done in this epoch and their mean loss so far.
-        on_epoch: Told after each epoch.
+        on_epoch: Told after each epoch, and first of all of the epochs that were kept.
     """
 
     path: Path | None = None
@@ -115,7 +116,7 @@ def teach(model: nn.Module, task: Task, temperature: float) -> Tensor:
                 / temperature,
                 1,
             ).cpu()
-            for indices in everything.split(1000)
+            for indices in torch.split(everything, 1000)
         ]
         columns.append(torch.cat(rows))
     model.train(was_training)
@@ -137,7 +138,7 @@ def batches(task: Task, size: int, seed: int, *place: str | int) -> Iterator[tup
     draw = generator(seed, *place, "order")
     order = task.train[torch.randperm(len(task.train), generator=draw)]
     shifts = torch.randint(task.images.variants, (len(order),), generator=draw)
-    yield from zip(order.split(size), shifts.split(size), strict=True)
+    yield from zip(torch.split(order, size), torch.split(shifts, size), strict=True)
 
 
 def run_phases(
@@ -180,6 +181,9 @@ def run_phases(
     model.to(accelerator.device)
     kept = _read_kept(progress.path, stage)
     records = [EpochRecord(**record) for record in kept["records"]] if kept else []
+    if progress.on_epoch is not None:
+        for record in records:
+            progress.on_epoch(record)
     reached = kept["phase"] if kept else 0
     for number, phase in enumerate(phases):
         if number < reached:
@@ -193,7 +197,7 @@ def run_phases(
             if kept and number == reached:
                 _restore(kept, model, optimizer, pruner)
             if pruner is not None:
-                pruner.attach(optimizer)
+                _watch(pruner, optimizer, connections)
                 pruner.prune_gradually(gradual if number == 0 else None)
             session = _Session(
                 model, optimizer, task, phase, seed, stage, number, pruner, distillation, accelerator, weights
@@ -241,11 +245,10 @@ class _Session:
         with seeded(self.seed, self.stage, self.number, epoch, "dropout"):
             loss = self._train_epoch(epoch, on_batch)
         if not math.isfinite(loss):
-            raise DivergenceError(
-                f"{self.stage}, phase {self.number + 1}, epoch {epoch + 1}: the loss is {loss}; what was finished "
-                f"before is kept. Lower the learning rate (it is {self.phase.optimizer.learning_rate}) or set `clip`"
-            )
+            raise self._diverged(epoch, f"the loss is {loss}")
         check = evaluate(self.model, self.task.validation_images, self.task.validation_labels)
+        if not math.isfinite(check.loss):
+            raise self._diverged(epoch, f"the validation loss is {check.loss}")
         return EpochRecord(
             stage=self.stage,
             phase=self.number,
@@ -256,6 +259,12 @@ class _Session:
             learning_rate=float(self.optimizer.param_groups[0]["lr"]),
             density=1.0 if self.pruner is None else self.pruner.masks.density,
             seconds=time.monotonic() - began,
+        )
+
+    def _diverged(self, epoch: int, what: str) -> DivergenceError:
+        return DivergenceError(
+            f"{self.stage}, phase {self.number + 1}, epoch {epoch + 1}: {what}; what was finished before is "
+            f"kept. Lower the learning rate (it is {self.phase.optimizer.learning_rate}) or set `clip`"
         )
 
     def _train_epoch(self, epoch: int, on_batch: BatchObserver | None) -> float:
@@ -308,11 +317,26 @@ def _read_kept(path: Path | None, stage: str) -> dict[str, Any] | None:
     if path is None or not path.exists():
         return None
     kept = load_checkpoint(path)
-    if kept.get("stage") != stage:
+    if kept.keys() != _KEPT:
         raise CheckpointError(
-            f"{path} is of stage {kept.get('stage')!r}, expected {stage!r}; remove it, and the stage starts again"
+            f"{path} does not hold an unfinished stage; remove it, and the stage starts again"
+        )
+    if kept["stage"] != stage:
+        raise CheckpointError(
+            f"{path} is of stage {kept['stage']!r}, expected {stage!r}; "
+            "remove it, and the stage starts again"
         )
     return kept
+
+
+def _watch(pruner: Pruner, optimizer: Optimizer, connections: Mapping[str, nn.Parameter]) -> None:
+    # A phase may train nothing that is under pruning (`only` names excluded layers); then there is nothing to
+    # keep pruned, and the optimizer before must be let go.
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    if any(id(connections[name]) in held for name in pruner.masks):
+        pruner.attach(optimizer)
+    else:
+        pruner.detach()
 
 
 def _restore(kept: dict[str, Any], model: nn.Module, optimizer: Optimizer, pruner: Pruner | None) -> None:

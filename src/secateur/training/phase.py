@@ -88,7 +88,7 @@ class Steps(Frozen):
 
 @final
 class Cosine(Frozen):
-    """The learning rate rises linearly during the warm-up, then falls along half a cosine, once for every cycle."""
+    """The learning rate rises linearly in the warm-up, then falls along half a cosine, once a cycle."""
 
     kind: Literal["cosine"] = "cosine"
     warmup: Rate = 0.0

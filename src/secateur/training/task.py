@@ -54,6 +54,11 @@ class Task:
                 raise DataError(
                     f"{part} part of {self.source!r}: {len(images)} images but {len(labels)} labels"
                 )
+        if len(self.train) == 0 or not 0 <= int(self.train.min()) <= int(self.train.max()) < len(self.labels):
+            raise DataError(
+                f"training part of {self.source!r}: expected indices of some of the {len(self.labels)} training "
+                f"labels, found {len(self.train)} indices; give each image one label"
+            )
         for part, labels in (
             ("training", self.labels),
             ("validation", pairs["validation"][1]),
