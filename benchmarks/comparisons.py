@@ -66,7 +66,12 @@ def _error(model: nn.Module, task: Task) -> float:
 
 
 def _point(
-    task: Task, seed: int, dense: State, densities: Sequence[float], phase: Phase, survivors: State | None = None
+    task: Task,
+    seed: int,
+    dense: State,
+    densities: Sequence[float],
+    phase: Phase,
+    survivors: State | None = None,
 ) -> tuple[float, float]:
     """Error just after the last cut, and after retraining; one round for each density."""
     model = _network(seed, dense)
@@ -115,7 +120,10 @@ def compare(task: Task, seed: int) -> list[dict[str, Any]]:
     with seeded(seed, "drawn anew"):
         anew = _state(build_network("lenet-300-100"))
     for compression in (12, 32):
-        for name, survivors in (("survivors drawn anew", anew), ("survivors rewound", _state(_network(seed)))):
+        for name, survivors in (
+            ("survivors drawn anew", anew),
+            ("survivors rewound", _state(_network(seed))),
+        ):
             _, error = _point(task, seed, dense["L2"], [1 / compression], retrainings["L2"], survivors)
             add(f"L2, {name}", compression, error)
     return rows
@@ -126,7 +134,9 @@ def summarise(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     keys = sorted({(row["curve"], row["compression"]) for row in rows})
     summary = []
     for curve, compression in keys:
-        errors = [row["test_error"] for row in rows if (row["curve"], row["compression"]) == (curve, compression)]
+        errors = [
+            row["test_error"] for row in rows if (row["curve"], row["compression"]) == (curve, compression)
+        ]
         summary.append(
             {
                 "curve": curve,

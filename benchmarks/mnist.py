@@ -31,7 +31,12 @@ from secateur.training.task import Task, image_task
 def run_seed(recipe: Recipe, task: Task, seed: int, runs: Path) -> RunResult:
     """One run of a recipe, in a folder of its own."""
     return train_prune_retrain(
-        lambda: build_network(recipe.model), task, recipe.plan, runs / f"{recipe.name}-seed{seed}", seed=seed, name=recipe.name
+        lambda: build_network(recipe.model),
+        task,
+        recipe.plan,
+        runs / f"{recipe.name}-seed{seed}",
+        seed=seed,
+        name=recipe.name,
     )
 
 
@@ -57,7 +62,9 @@ def summarise(results: Sequence[RunResult], recipe: Recipe) -> dict[str, Any]:
         "layers": [
             {
                 "name": layer["name"],
-                "density": _spread([record["layers"][index]["kept"] / layer["weights"] for record in records]),
+                "density": _spread(
+                    [record["layers"][index]["kept"] / layer["weights"] for record in records]
+                ),
                 "paper_density": paper.get(layer["name"]),
             }
             for index, layer in enumerate(records[0]["layers"])
@@ -65,7 +72,9 @@ def summarise(results: Sequence[RunResult], recipe: Recipe) -> dict[str, Any]:
         "curve": [
             {
                 "compression": _spread([record["curve"][index]["compression"] for record in records]),
-                "validation_error": _spread([record["curve"][index]["validation_error"] for record in records]),
+                "validation_error": _spread(
+                    [record["curve"][index]["validation_error"] for record in records]
+                ),
                 "test_error": _spread([record["curve"][index]["test_error"] for record in records]),
             }
             for index in range(len(records[0]["curve"]))
@@ -87,7 +96,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(parsed.threads)
     recipe = find_recipe(parsed.recipe)
     task = image_task(
-        load_dataset(recipe.data.name, parsed.data), validation=recipe.data.validation, shift=recipe.data.shift
+        load_dataset(recipe.data.name, parsed.data),
+        validation=recipe.data.validation,
+        shift=recipe.data.shift,
     )
     results = []
     for seed in parsed.seeds:

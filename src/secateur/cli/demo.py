@@ -6,7 +6,7 @@ import argparse
 
 from rich.console import Console
 
-from secateur.cli.run import add_run_arguments, execute
+from secateur.cli.run import add_run_arguments, execute, prepare
 from secateur.datasets import load_dataset
 from secateur.recipes.builtin import builtin_recipe
 
@@ -19,5 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Carry the verb out."""
     recipe = builtin_recipe("demo")
+    prepare(arguments)
     execute(recipe, load_dataset(recipe.data.name), arguments, console)
     return 0

@@ -37,12 +37,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 import_module(module).add_arguments(subparser)
             except ModuleNotFoundError as error:
                 print(
-                    f'secateur {verb} needs {error.name!r}, which is not installed: pip install "secateur[train]"',
+                    f"secateur {verb} needs {error.name!r}, which is not installed: "
+                    'pip install "secateur[train]"',
                     file=sys.stderr,
                 )
                 return 1
     parsed = parser.parse_args(words)
-    from rich.console import Console  # after parsing, so that --help works where rich is not installed
+    # After parsing, so that --help works where rich is not installed.
+    from rich.console import Console  # noqa: PLC0415  # see above
 
     try:
         status: int = import_module(_VERBS[parsed.verb][0]).run(parsed, Console())

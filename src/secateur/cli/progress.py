@@ -101,7 +101,8 @@ class RunDisplay:
         self._bars.update(self._task, completed=self._epochs_done, status=status)
         if not self._console.is_terminal:
             self._console.print(
-                f"  epoch {self._epochs_done}: {status}  density {record.density:.4f}  {record.seconds:.1f} s",
+                f"  epoch {self._epochs_done}: {status}  "
+                f"density {record.density:.4f}  {record.seconds:.1f} s",
                 highlight=False,
                 markup=False,
             )

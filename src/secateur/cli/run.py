@@ -9,6 +9,7 @@ import torch
 from rich.console import Console
 
 from secateur.cli.progress import RunDisplay
+from secateur.cli.tensorboard import check_installed, write_scalars
 from secateur.datasets import load_dataset
 from secateur.datasets.images import ImageDataset
 from secateur.errors import ConfigurationError
@@ -45,6 +46,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Carry the verb out."""
     recipe = find_recipe(arguments.recipe)
+    prepare(arguments)
     execute(recipe, load_dataset(recipe.data.name, arguments.data), arguments, console)
     return 0
 
@@ -65,18 +67,27 @@ def find_recipe(name: str) -> Recipe:
     return read_recipe(path)
 
 
-def execute(
-    recipe: Recipe, dataset: ImageDataset, arguments: argparse.Namespace, console: Console
-) -> RunResult:
-    """Run a recipe on a data set, show how it goes, print its tables.
+def prepare(arguments: argparse.Namespace) -> None:
+    """Check what can be checked before data are read, and set the number of threads.
 
     Raises:
-        ConfigurationError: The number of threads is below 1.
+        ConfigurationError: The number of threads is below 1, or the seed below 0.
+        MissingExtraError: TensorBoard is asked for and not installed.
     """
+    if arguments.seed < 0:
+        raise ConfigurationError(f"--seed must be at least 0, found {arguments.seed}")
+    if arguments.tensorboard:
+        check_installed()
     if arguments.threads is not None:
         if arguments.threads < 1:
             raise ConfigurationError(f"--threads must be at least 1, found {arguments.threads}")
         torch.set_num_threads(arguments.threads)
+
+
+def execute(
+    recipe: Recipe, dataset: ImageDataset, arguments: argparse.Namespace, console: Console
+) -> RunResult:
+    """Run a recipe on a data set, show how it goes, print its tables."""
     quiet: bool = arguments.quiet
     if not quiet:
         console.print(
@@ -96,8 +107,6 @@ def execute(
             observer=display.observer,
         )
     if arguments.tensorboard:
-        from secateur.cli.tensorboard import write_scalars  # an extra that most runs do without
-
         write_scalars(result.folder)
     console.print(layer_table(result.record))
     console.print(summary(result.record))

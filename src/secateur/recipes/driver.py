@@ -17,10 +17,12 @@ from secateur.pruning.compaction import compact, expand_into
 from secateur.pruning.dropout import apply_dropout_rule, dropout_predecessors
 from secateur.pruning.masks import Masks
 from secateur.pruning.pruner import Gradual, Pruner
+from secateur.recipes.fitting import check_fits
 from secateur.recipes.plan import GradualCut, Keep, Plan, Reinitialise, Rewind
 from secateur.recipes.result import RunResult, conclude
 from secateur.recipes.run_folder import RunFolder, StageState
 from secateur.records import content_hash
+from secateur.training.checkpoint import load_into
 from secateur.training.loop import BatchObserver, Distillation, EpochRecord, Progress, run_phases, teach
 from secateur.training.phase import Phase
 from secateur.training.seeding import seeded
@@ -35,10 +37,10 @@ class Observer:
     """Who is told how a run goes on.
 
     Args:
-        on_stage: Told before a stage: its name, its number from 0, the number of stages, the epochs it takes,
-            and whether it is there already.
+        on_stage: Told once before each stage: its name, its number from 0, the number of stages, the epochs
+            it takes, and whether it is there already.
         on_batch: Told after each step: steps done of this epoch, steps in it, the loss.
-        on_epoch: Told after each epoch.
+        on_epoch: Told after each epoch; of those that an interrupted stage kept, when it is taken up again.
     """
 
     on_stage: Callable[[str, int, int, int, bool], None] | None = None
@@ -57,7 +59,7 @@ def train_prune_retrain(
     observer: Observer | None = None,
     save_every: float = 20.0,
 ) -> RunResult:
-    """Train a network, prune it and retrain it, round by round, and evaluate on the test set once, at the end.
+    """Train a network, prune it, retrain it, round by round, and look at the test set once, at the end.
 
     Every finished stage is kept in the run's folder. Called again with the same arguments, it continues where it
     stopped and ends with the same bits as a run that was left alone (same machine, same number of threads).
@@ -66,8 +68,8 @@ def train_prune_retrain(
         model: Makes the untrained network; called with torch's generators seeded for this run.
         task: What it is trained and tested on.
         plan: What is done.
-        run_dir: The run's folder; by default ``runs/NAME-HASH-seedN``, named by the content of its configuration.
-        seed: Fixes every draw.
+        run_dir: The run's folder; by default ``runs/NAME-HASH-seedN``, after the content of its configuration.
+        seed: Fixes every draw; at least 0.
         name: What the run is called in its files.
         observer: Who is told how it goes on.
         save_every: Seconds between two writes of an unfinished stage's state.
@@ -77,6 +79,8 @@ def train_prune_retrain(
         ``dense.safetensors`` and ``masks.safetensors``.
 
     Raises:
+        ConfigurationError: The plan does not fit the network or the task; nothing was written yet.
+        LayerSelectionError: A pattern of the plan matches nothing; nothing was written yet.
         CheckpointError: The folder belongs to another run, is damaged or is in use.
         UnreachableTargetError: A round would leave a layer empty.
         DivergenceError: The loss is not finite.
@@ -85,6 +89,7 @@ def train_prune_retrain(
 
     Source: paper, section 3 (Fig 2) and section 3.4.
     """
+    check_fits(plan, model, task, seed)
     configuration = {"name": name, "plan": plan.model_dump(mode="json")}
     identity = {
         **configuration,
@@ -97,14 +102,13 @@ def train_prune_retrain(
     folder = RunFolder(path, identity)
     try:
         run = _Run(model, task, plan, folder, seed, observer or Observer(), save_every)
-        dense = run.dense
-        rounds = [dense]
+        rounds = [run.dense]
         for number in range(1, plan.rounds + 1):
             rounds.append(run.round(number, rounds[-1]))
         return conclude(run.build(), task, rounds, folder, name=name, seed=seed, configuration_hash=digest)
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
-            f"interrupted; every finished epoch's stage is kept in {path}: run the same command again to continue"
+            f"interrupted; what was done is kept in {path}: run the same command again to continue"
         ) from error
     finally:
         folder.close()
@@ -179,7 +183,7 @@ class _Run:
         if rewind is not None and rewind.epoch > 0:
             # Trained again up to that epoch rather than copied on the way: the same draws give the same bits,
             # and the loop need not know of it.
-            early = self.build()
+            early = _for_training(self.build())
             _set_dropout(early, self.plan.dropout)
             run_phases(
                 early, self.task, self.plan.dense, seed=self.seed, stage="dense", stop_after=rewind.epoch
@@ -212,8 +216,7 @@ class _Run:
         gradual: Gradual | None = None,
     ) -> list[EpochRecord]:
         return run_phases(
-            # Convolutions train about twice as fast this way on a CPU; the values are the same.
-            model.to(memory_format=torch.channels_last),  # type: ignore[call-overload]  # missing in torch's stub
+            _for_training(model),
             self.task,
             phases,
             seed=self.seed,
@@ -253,7 +256,7 @@ class _Run:
     def _distillation(self) -> Distillation | None:
         if self.plan.teach is None:
             return None
-        teacher = self.build()
+        teacher = self.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
         teacher.load_state_dict(dict(self.dense.model))
         table = teach(teacher, self.task, self.plan.teach.temperature)
         return Distillation(table, self.plan.teach.weight, self.plan.teach.temperature)
@@ -266,6 +269,7 @@ class _Run:
             epochs = sum(phase.epochs for phase in phases)
             self.observer.on_stage(name, number, self.plan.rounds + 1, epochs, finished)
         state = self.folder.stage(name, make)
+        load_into(self.build(), state.model, f"{self.folder.path / 'stages' / name}.pt")
         self.folder.finished(state.history)
         return state
 
@@ -273,6 +277,12 @@ class _Run:
         self.folder.log(record.to_json())
         if self.observer.on_epoch is not None:
             self.observer.on_epoch(record)
+
+
+def _for_training(model: nn.Module) -> nn.Module:
+    # Convolutions train about twice as fast this way on a CPU. Their sums run in another order, so whatever
+    # shall give the same bits must be laid out the same.
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # missing in torch's stub
 
 
 def _state(model: nn.Module) -> dict[str, Tensor]:

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+import reprlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, assert_never, final
 
 import yaml
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
+from secateur.datasets import DATASETS
 from secateur.errors import ConfigurationError
+from secateur.networks import NETWORKS
 from secateur.pruning.allocation import ALLOCATIONS
 from secateur.pruning.criteria import Criterion, Density, GlobalDensity, StdThreshold
-from secateur.pruning.schedules import Cubic, Geometric, GrowingQuality, Linear, OneShot, Schedule
+from secateur.pruning.schedules import Cubic, Geometric, GrowingQuality, Linear, OneShot
 from secateur.pruning.scores import ProbabilisticMagnitude, Random, Score, lamp, magnitude
 from secateur.training.phase import Fraction, Frozen, NotNegative, Phase, Positive
 
+_BARE_EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 DensityValue = Annotated[float, Field(gt=0, le=1)]
 ScoreName = Literal["magnitude", "lamp", "random", "probabilistic"]
 PathName = Literal["geometric", "linear", "cubic", "one-shot"]
@@ -200,6 +205,10 @@ class Plan(Frozen):
             raise ValueError("a gradual cut changes the masks while training; compact needs them to stay")
         if self.gradual is not None and not isinstance(self.survivors, Keep):
             raise ValueError("a gradual cut keeps the survivors; it cannot reinitialise or rewind them")
+        if self.gradual is not None and any(
+            phases[0].epochs == 0 for phases in (self.retrain, self.final or self.retrain)
+        ):
+            raise ValueError("a gradual cut is made in the first phase of retraining, which has no epochs")
         return self
 
     def phases_of(self, number: int) -> tuple[Phase, ...]:
@@ -221,6 +230,11 @@ class DataChoice(Frozen):
     validation: int = Field(default=5000, ge=1)
     shift: int = Field(default=0, ge=0)
 
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        return _one_of(name, "data set", DATASETS)
+
 
 @final
 class Recipe(Frozen):
@@ -237,6 +251,11 @@ class Recipe(Frozen):
     model: str
     data: DataChoice = DataChoice()
     plan: Plan
+
+    @field_validator("model")
+    @classmethod
+    def _known(cls, model: str) -> str:
+        return _one_of(model, "built-in network", NETWORKS)
 
 
 def parse_recipe(content: Any, source: str) -> Recipe:
@@ -255,7 +274,7 @@ def parse_recipe(content: Any, source: str) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        lines = [f"  {_where(problem['loc'])}: {_what(problem)}" for problem in error.errors()]
+        lines = [f"  {_where(problem['loc'], content)}: {_what(problem)}" for problem in error.errors()]
         raise ConfigurationError("\n".join([f"{source} is not a valid recipe:", *lines])) from error
 
 
@@ -272,7 +291,7 @@ def read_recipe(path: Path) -> Recipe:
         ConfigurationError: The file cannot be read, is not YAML, or is not a recipe.
     """
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506  # a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read the recipe {path}: {error}") from error
     except yaml.YAMLError as error:
@@ -294,8 +313,37 @@ def _score(name: ScoreName, seed: int) -> Score:
             assert_never(name)
 
 
-def _where(location: tuple[int | str, ...]) -> str:
-    return ".".join(map(str, location)) or "the recipe"
+@final
+class _StrictLoader(yaml.SafeLoader):
+    """Refuses a key given twice, of which YAML silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice; give it once", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _one_of(name: str, what: str, known: Mapping[str, object]) -> str:
+    if name not in known:
+        raise ValueError(f"there is no such {what}; there are {', '.join(known)}")
+    return name
+
+
+def _where(location: tuple[int | str, ...], content: Any) -> str:
+    # Pydantic names the member of a union (`cut.quality.initial`), which is no key of the file.
+    path, node = [], content
+    for part in location:
+        if isinstance(node, Mapping) and part not in node and node.get("kind") == part:
+            continue
+        path.append(str(part))
+        inside = isinstance(node, Mapping) and part in node
+        inside = inside or (isinstance(node, Sequence) and isinstance(part, int) and part < len(node))
+        node = node[part] if inside else None
+    return ".".join(path) or "the recipe"
 
 
 def _what(problem: Mapping[str, Any]) -> str:
@@ -303,4 +351,8 @@ def _what(problem: Mapping[str, Any]) -> str:
         return "there is no such key; check its spelling in docs/recipes.md"
     if problem["type"] == "missing":
         return "this key is missing"
-    return f"{problem['msg']}; found {problem['input']!r}"
+    found = problem["input"]
+    hint = ""
+    if isinstance(found, str) and _BARE_EXPONENT.fullmatch(found):
+        hint = f" (YAML takes {found} for text: write it with a point, as in 1.0e-4)"
+    return f"{problem['msg'].removeprefix('Value error, ')}; found {reprlib.repr(found)}{hint}"

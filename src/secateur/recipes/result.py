@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from secateur.analysis.activation import activation_densities, layer_table, total_row
-from secateur.analysis.costs import layer_costs
+from secateur.analysis.costs import LayerCost, layer_costs
 from secateur.analysis.significance import Interval, error_interval, paired_difference
 from secateur.errors import CheckpointError
-from secateur.pruning.layers import layer_name
+from secateur.pruning.layers import aliases, prunable_weights, select_weights
 from secateur.recipes.run_folder import RunFolder, StageState
 from secateur.records import provenance
 from secateur.storage import write_json
@@ -117,6 +117,7 @@ def conclude(
         return read_result(folder.path)
     tests = [_test(model, task, stage) for stage in stages]
     dense, pruned = stages[0], stages[-1]
+    weights = sum(weight.numel() for weight in select_weights(model).values())
     layers, total = _table(model, task, pruned)
     difference = paired_difference(tests[0].wrong.numpy(), tests[-1].wrong.numpy())
     record = {
@@ -124,8 +125,8 @@ def conclude(
         "name": name,
         "seed": seed,
         "data": task.source,
-        "weights": {"total": pruned.masks.total, "kept": pruned.masks.kept},
-        "compression": pruned.masks.compression,
+        "weights": {"total": weights, "kept": _kept(weights, pruned)},
+        "compression": weights / _kept(weights, pruned),
         "error": {
             "dense": tests[0].error,
             "pruned": tests[-1].error,
@@ -137,7 +138,7 @@ def conclude(
         },
         "layers": layers,
         "total": total,
-        "curve": [_point(stage, test) for stage, test in zip(stages, tests, strict=True)],
+        "curve": [_point(weights, stage, test) for stage, test in zip(stages, tests, strict=True)],
         "dead_neurons": dict(pruned.notes["dead"]),
         "dropout": dict(pruned.notes["dropout"]),
         "provenance": provenance(
@@ -164,8 +165,14 @@ def _table(model: nn.Module, task: Task, stage: StageState) -> tuple[list[dict[s
     model.load_state_dict(dict(stage.model))
     costs = layer_costs(model, task.image_shape)
     names = [cost.name for cost in costs]
-    kept_by_layer = {layer_name(name): stage.masks.kept_of(name) for name in stage.masks}
-    kept = {cost.name: kept_by_layer.get(cost.name, cost.weights) for cost in costs}
+    canonical = aliases(prunable_weights(model))
+
+    def left(cost: LayerCost) -> int:
+        name = canonical.get(cost.name, cost.name)
+        # A layer without weights of its own shares those of one that ran before it; they count there.
+        return stage.masks.kept_of(name) if cost.weights and name in stage.masks else cost.weights
+
+    kept = {cost.name: left(cost) for cost in costs}
     # Act% is a property of the network on its kind of input; the validation images show it as well as any.
     activation = activation_densities(model, _batches(task.validation_images), names)
     rows = layer_table(costs, kept, activation)
@@ -183,15 +190,20 @@ def _table(model: nn.Module, task: Task, stage: StageState) -> tuple[list[dict[s
     return [plain(row) for row in rows], plain(total_row(rows))
 
 
+def _kept(weights: int, stage: StageState) -> int:
+    # Of all connections, those of excluded layers among them: compression speaks of the whole network.
+    return weights - (stage.masks.total - stage.masks.kept)
+
+
 def _batches(images: Tensor) -> Sequence[Tensor]:
     return torch.split(images, 1000)
 
 
-def _point(stage: StageState, test: Evaluation) -> dict[str, Any]:
+def _point(weights: int, stage: StageState, test: Evaluation) -> dict[str, Any]:
     last = stage.history[-1] if stage.history else None
     return {
-        "compression": stage.masks.compression,
-        "kept": stage.masks.kept,
+        "compression": weights / _kept(weights, stage),
+        "kept": _kept(weights, stage),
         "validation_error": None if last is None else last["validation_error"],
         "test_error": test.error,
         "test_interval": _pair(error_interval(np.asarray(test.wrong))),

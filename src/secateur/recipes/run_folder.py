@@ -1,4 +1,4 @@
-"""The run folder: everything a run has finished, so that the same command again continues where it stopped."""
+"""The run folder: everything a run has finished, so that the same command again continues from there."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 
 from secateur.errors import CheckpointError
 from secateur.pruning.masks import Masks
-from secateur.storage import write_atomically, write_json
+from secateur.storage import refused, write_atomically, write_json
 from secateur.training.checkpoint import load_checkpoint, save_checkpoint
 
 
@@ -40,12 +40,13 @@ class StageState:
 class RunFolder:
     """One run's folder, held by one process at a time.
 
-    Its files: ``run.json`` (what the run is), ``stages/NAME.pt`` (a finished stage), ``stages/NAME.partial.pt``
-    (an unfinished one), ``log.jsonl`` (one object an epoch), and at the end ``result.json`` and the networks.
+    Its files: ``run.json`` (what the run is), ``stages/NAME.pt`` (a finished stage),
+    ``stages/NAME.partial.pt`` (an unfinished one), ``log.jsonl`` (one object an epoch), and at the end
+    ``result.json`` and the networks.
 
     Args:
         path: The folder; made if it is not there.
-        identity: What the run is: its configuration, data and seed. A folder belongs to one identity for ever.
+        identity: What the run is: its configuration, data and seed. A folder belongs to one for ever.
 
     Raises:
         CheckpointError: The folder belongs to another run, is damaged, or is in use by another process.
@@ -56,19 +57,20 @@ class RunFolder:
         self.path = path
         self._log = path / "log.jsonl"
         self._finished: list[dict[str, Any]] = []
+        # Looked at before anything is written: a foreign folder is left as it is.
         self._check_identity(identity)
-        # Locked only after the folder is known to be this run's: a foreign folder is not written to.
-        if not (path / "run.json").exists():
-            write_json(path / "run.json", identity)
-        self._lock = FileLock(path / ".lock")
+        self._lock = _lock(path)
         try:
-            self._lock.acquire(timeout=0)
-        except Timeout as error:
-            raise CheckpointError(
-                f"another process is running in {path}; wait for it, or give this run another folder"
-            ) from error
-        for leftover in path.rglob(".*.tmp"):  # of a process that was killed while it wrote
-            leftover.unlink(missing_ok=True)
+            # And again: until the lock was held another process may have made the folder its own.
+            self._check_identity(identity)
+            if not (path / "run.json").exists():
+                write_json(path / "run.json", identity)
+            self._remove_leftovers()
+            if self._log.exists():
+                self.finished([])
+        except BaseException:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Let another process have the folder."""
@@ -125,11 +127,21 @@ class RunFolder:
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Append one JSON object to the log."""
-        with self._log.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line, allow_nan=False) + "\n")
+        text = json.dumps(line, allow_nan=False) + "\n"
+        try:
+            with self._log.open("a", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as error:
+            raise refused(self._log, error) from error
+
+    def _remove_leftovers(self) -> None:
+        for leftover in self.path.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink(missing_ok=True)
 
     def _check_identity(self, identity: Mapping[str, Any]) -> None:
         path = self.path / "run.json"
+        if self.path.exists() and not self.path.is_dir():
+            raise CheckpointError(f"{self.path} is a file; give the run a folder of its own")
         if not path.exists():
             if self.path.is_dir() and any(not entry.name.startswith(".") for entry in self.path.iterdir()):
                 raise CheckpointError(
@@ -147,6 +159,20 @@ class RunFolder:
                 f"{self.path} holds another run: {'; '.join(differing[:6])}. Give this run another folder, "
                 "or leave --out away and it gets one named by its content"
             )
+
+
+def _lock(folder: Path) -> FileLock:
+    lock = FileLock(folder / ".lock")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise CheckpointError(
+            f"another process is running in {folder}; wait for it, or give this run another folder"
+        ) from error
+    except OSError as error:
+        raise refused(folder, error) from error
+    return lock
 
 
 def _differences(found: Any, wanted: Any, where: str = "") -> list[str]:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from secateur.errors import CheckpointError
 from secateur.storage import write_atomically
 
-
 # What torch raises when it reads something that is no whole checkpoint, depending on where the file breaks off.
 _DAMAGE = (
     OSError,

@@ -323,8 +323,7 @@ def _read_kept(path: Path | None, stage: str) -> dict[str, Any] | None:
         )
     if kept["stage"] != stage:
         raise CheckpointError(
-            f"{path} is of stage {kept['stage']!r}, expected {stage!r}; "
-            "remove it, and the stage starts again"
+            f"{path} is of stage {kept['stage']!r}, expected {stage!r}; remove it, and the stage starts again"
         )
     return kept
 
