@@ -1,1 +1,1 @@
-"""Measurements of what Secateur costs and gains; results lie in ``benchmarks/results`` with their provenance."""
+"""What Secateur costs and gains, measured; results lie in ``benchmarks/results`` with their provenance."""

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import resident_bytes
-from secateur.networks import LeNet300100, VGG16
+from secateur.networks import VGG16, LeNet300100
 from secateur.pruning.criteria import GlobalDensity, compute_masks
 from secateur.pruning.layers import select_weights
 from secateur.pruning.pruner import Pruner
@@ -75,7 +75,7 @@ def measure(model: nn.Module, repeats: int, *, pruner: bool) -> MaskCost:
     Args:
         model: The network.
         repeats: How often.
-        pruner: Through `Pruner.prune`, which holds masks already and cuts too, instead of `compute_masks` alone.
+        pruner: Through `Pruner.prune`, which holds masks already and cuts too, not `compute_masks`.
 
     Returns:
         Seconds and memory. Only the first measurement of a process is to be believed for the memory.

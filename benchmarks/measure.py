@@ -1,4 +1,4 @@
-"""Measuring side by side: contestants take turns in one process, so that whatever slows the machine slows all."""
+"""Measuring side by side: contestants take turns in one process, so that what slows one slows all."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def interleaved(contestants: Sequence[Contestant], rounds: int, warmup: int = 1)
     """Time contestants in turns: A B C, C B A, A B C, ...
 
     Args:
-        contestants: Who takes turns. The order is reversed every round, so that no one always follows another.
+        contestants: Who takes turns. The order is reversed every round, so that none always follows another.
         rounds: Samples of each, at least 1.
         warmup: Rounds before those, which are thrown away.
 
@@ -104,7 +104,8 @@ def resident_bytes() -> tuple[int, int]:
     status = Path("/proc/self/status")
     if not status.is_file():
         raise ConfigurationError(
-            "memory is measured through /proc/self/status, which this system has not; leave 'masks' out with --only"
+            "memory is measured through /proc/self/status, which this system has not; "
+            "leave 'masks' out with --only"
         )
     fields = dict(line.split(":", 1) for line in status.read_text().splitlines() if ":" in line)
     now, peak = (int(fields[key].split()[0]) * 1024 for key in ("VmRSS", "VmHWM"))

@@ -207,8 +207,8 @@ def table(rows: Sequence[Row]) -> Table:
         A table that rich prints.
     """
     result = Table(title="cost, measured side by side", box=box.SIMPLE_HEAD, title_justify="left")
-    result.add_column("what", overflow="fold")
-    for column in ("median ms", "reference ms", "ratio", "95 % interval", "limit", "within"):
+    result.add_column("what", no_wrap=True)
+    for column in ("median ms", "reference", "ratio", "95 % interval", "limit", "within"):
         result.add_column(column, justify="right", no_wrap=True)
     for row in rows:
         values = row.to_json()
@@ -218,7 +218,7 @@ def table(rows: Sequence[Row]) -> Table:
             _number(values["median_ms"]),
             _number(values["reference_ms"]),
             _number(values["ratio"], 3),
-            "" if low is None else f"{low:.3f} - {high:.3f}",
+            "" if low is None else f"{low:.3f}..{high:.3f}",
             _number(values["limit"]),
             {True: "yes", False: "NO", None: ""}[row.within],
         )

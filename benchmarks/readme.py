@@ -1,0 +1,148 @@
+"""The README's tables, made from the committed results: ``python -m benchmarks.readme`` writes them into it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+RESULTS = ROOT / "benchmarks" / "results"
+BEGIN = "<!-- results: made by `python -m benchmarks.readme` from benchmarks/results/ -->\n"
+END = "<!-- end of results -->\n"
+_RECIPES = {
+    "lenet-300-100": "the paper's: 12x, 1.64 -> 1.59 %",
+    "lenet-5": "the paper's: 12x, 0.80 -> 0.77 %",
+    "lenet-300-100-far": "best published: 68x, 1.92 %",
+    "lenet-5-far": "best published: 280x, 0.75 %",
+}
+
+
+def results_section(results: Path = RESULTS) -> str:
+    """Everything between the README's markers.
+
+    Args:
+        results: The folder of the committed JSON files.
+
+    Returns:
+        Markdown.
+    """
+    parts = [_recipes(results), _layers(results), _curves(results), _comparisons(results), _overhead(results)]
+    return "\n".join(part for part in parts if part)
+
+
+def write_readme() -> None:
+    """Put the section into the README."""
+    readme = ROOT / "README.md"
+    text = readme.read_text(encoding="utf-8")
+    head, _, rest = text.partition(BEGIN)
+    _, _, tail = rest.partition(END)
+    readme.write_text(head + BEGIN + results_section() + END + tail, encoding="utf-8")
+
+
+def _load(results: Path, name: str) -> Mapping[str, Any] | None:
+    path = results / f"{name}.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def _recipes(results: Path) -> str:
+    rows = []
+    for name, other in _RECIPES.items():
+        loaded = _load(results, name)
+        if loaded is None:
+            continue
+        summary = loaded["summary"]
+        low, high = summary["difference"]["interval"]
+        rows.append(
+            (
+                f"`{name}`",
+                f"{summary['compression']['mean']:.1f}x ({summary['compression']['low']:.1f}x at least)",
+                f"{summary['dense_error']['mean']:.2f} %",
+                f"**{summary['pruned_error']['mean']:.2f} %**",
+                f"{summary['difference']['mean']:+.2f} [{low:+.2f}, {high:+.2f}]",
+                str(len(summary["seeds"])),
+                other,
+            )
+        )
+    if not rows:
+        return ""
+    header = ("recipe", "fewer weights", "dense error", "pruned error", "difference, points", "seeds", "for comparison")
+    return (
+        _table(header, rows)
+        + "\nMNIST, test set, means over seeds; the difference is paired over seeds and test images, with its 95 % interval."
+        + " The far recipes shift training images by up to one pixel, for the dense network as well.\n"
+    )
+
+
+def _layers(results: Path) -> str:
+    rows = []
+    for name in ("lenet-300-100", "lenet-5"):
+        loaded = _load(results, name)
+        if loaded is None:
+            continue
+        rows += [
+            (
+                name,
+                layer["name"],
+                f"{100 * layer['density']['mean']:.1f}",
+                f"{100 * layer['paper_density']:.0f}",
+            )
+            for layer in loaded["summary"]["layers"]
+        ]
+    return "" if not rows else "\nWeights kept by layer, per cent:\n\n" + _table(("recipe", "layer", "here", "paper"), rows)
+
+
+def _curves(results: Path) -> str:
+    parts = []
+    for name, title in (("lenet-300-100-curve", "LeNet-300-100"), ("lenet-5-far", "LeNet-5")):
+        loaded = _load(results, name)
+        if loaded is None:
+            continue
+        points = loaded["summary"]["curve"]
+        header = (title, *(f"{point['compression']['mean']:.0f}x" for point in points))
+        row = ("test error, %", *(f"{point['test_error']['mean']:.2f}" for point in points))
+        parts.append(_table(header, [row]))
+    return "" if not parts else "\nError against compression (each point is a round, retrained briefly):\n\n" + "\n".join(parts)
+
+
+def _comparisons(results: Path) -> str:
+    loaded = _load(results, "comparisons")
+    if loaded is None:
+        return ""
+    points = loaded["summary"]
+    compressions = sorted({point["compression"] for point in points if point["compression"] > 1})
+    rows = []
+    for curve in sorted({point["curve"] for point in points}):
+        errors = {p["compression"]: f"{p['mean_test_error']:.2f}" for p in points if p["curve"] == curve}
+        if set(errors) == {1}:
+            continue
+        rows.append((curve, *(errors.get(compression, "") for compression in compressions)))
+    dense = {p["curve"]: p["mean_test_error"] for p in points if p["compression"] == 1}
+    told = ", ".join(f"{curve} {error:.2f} %" for curve, error in dense.items())
+    return (
+        f"\nThe paper's own comparisons on LeNet-300-100, test error in per cent, means of {points[0]['seeds']} seeds ({told}):\n\n"
+        + _table(("", *(f"{compression}x" for compression in compressions)), rows)
+    )
+
+
+def _overhead(results: Path) -> str:
+    loaded = _load(results, "overhead")
+    if loaded is None:
+        return ""
+    rows = [
+        (row["name"], f"{row['ratio']:.3f}" if row["ratio"] is not None else "", f"{row['limit']}" if row["limit"] is not None else "")
+        for row in loaded["rows"]
+    ]
+    return "\nWhat it costs, as ratios measured side by side in one run (limits are our own promise):\n\n" + _table(
+        ("measurement", "measured", "limit"), rows
+    )
+
+
+if __name__ == "__main__":
+    write_readme()
