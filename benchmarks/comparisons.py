@@ -2,8 +2,8 @@
 
 L1 against L2, with and without retraining (Fig 5); one shot against iterative (section 3.4); surviving weights kept
 against drawn anew and rewound (section 3.3). Every point is a density shared out by Erdos-Renyi among the layers, so
-that the comparisons differ in what they compare and in nothing else. All retraining has the same number of epochs in
-its last round.
+that the comparisons differ in what they compare and in nothing else. Every round retrains for the same
+number of epochs.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ from secateur.training.seeding import seeded
 from secateur.training.task import Task, image_task
 
 COMPRESSIONS = (2, 4, 8, 12, 16, 32)
-EPOCHS_DENSE, EPOCHS_RETRAIN = 15, 8
+RETRAINED = (8, 12, 32)
+EPOCHS_DENSE, EPOCHS_RETRAIN, BATCH = 12, 6, 256
 L1, L2 = 1e-5, 5e-4
 State = Mapping[str, Tensor]
 
@@ -41,7 +42,7 @@ State = Mapping[str, Tensor]
 def _phase(epochs: int, *, l1: float = 0.0, l2: float = 0.0) -> Phase:
     return Phase(
         epochs=epochs,
-        batch_size=128,
+        batch_size=BATCH,
         optimizer=Sgd(learning_rate=0.1, nesterov=True),
         schedule=Cosine(warmup=0.05),
         l1=l1,
@@ -65,26 +66,28 @@ def _error(model: nn.Module, task: Task) -> float:
     return evaluate(model, task.test_images, task.test_labels).error
 
 
-def _point(
-    task: Task,
-    seed: int,
-    dense: State,
-    densities: Sequence[float],
-    phase: Phase,
-    survivors: State | None = None,
-) -> tuple[float, float]:
-    """Error just after the last cut, and after retraining; one round for each density."""
+def _cut(task: Task, seed: int, dense: State, density: float) -> float:
+    """The error just after a cut, before any retraining."""
+    model = _network(seed, dense)
+    Pruner(model).prune(Density(density, allocation=erdos_renyi))
+    return _error(model, task)
+
+
+def _retrain(
+    task: Task, seed: int, dense: State, densities: Sequence[float], phase: Phase, survivors: State | None = None
+) -> list[float]:
+    """The error after each round of cutting and retraining."""
     model = _network(seed, dense)
     pruner = Pruner(model)
-    before = float("nan")
+    errors = []
     for number, density in enumerate(densities):
         pruner.prune(Density(density, allocation=erdos_renyi))
-        before = _error(model, task)
         if survivors is not None:
             model.load_state_dict(dict(survivors))
             pruner.enforce()
         run_phases(model, task, [phase], seed=seed, stage=f"retrain {number}", pruner=pruner)
-    return before, _error(model, task)
+        errors.append(_error(model, task))
+    return errors
 
 
 def compare(task: Task, seed: int) -> list[dict[str, Any]]:
@@ -108,23 +111,19 @@ def compare(task: Task, seed: int) -> list[dict[str, Any]]:
         add(f"{name}, dense", 1, _error(model, task))
     for compression in COMPRESSIONS:
         for name in penalties:
-            cut, retrained = _point(task, seed, dense[name], [1 / compression], retrainings[name])
-            add(f"{name}, no retraining", compression, cut)
-            add(f"{name}, retrained", compression, retrained)
-        _, crossed = _point(task, seed, dense["L1"], [1 / compression], retrainings["L2"])
-        add("L1 then L2, retrained", compression, crossed)
+            add(f"{name}, no retraining", compression, _cut(task, seed, dense[name], 1 / compression))
+    for compression in RETRAINED:
+        for trained, retrained in (("L2", "L2"), ("L1", "L1"), ("L1", "L2")):
+            [error] = _retrain(task, seed, dense[trained], [1 / compression], retrainings[retrained])
+            add(f"{trained}, retrained with {retrained}", compression, error)
     path = rounds(Geometric(1 / COMPRESSIONS[-1]), 5)
-    for last in range(2, 6):
-        _, error = _point(task, seed, dense["L2"], path[:last], retrainings["L2"])
-        add("L2, iterative", round(1 / path[last - 1]), error)
+    for density, error in zip(path, _retrain(task, seed, dense["L2"], path, retrainings["L2"]), strict=True):
+        add("L2, iterative", round(1 / density), error)
     with seeded(seed, "drawn anew"):
         anew = _state(build_network("lenet-300-100"))
     for compression in (12, 32):
-        for name, survivors in (
-            ("survivors drawn anew", anew),
-            ("survivors rewound", _state(_network(seed))),
-        ):
-            _, error = _point(task, seed, dense["L2"], [1 / compression], retrainings["L2"], survivors)
+        for name, survivors in (("survivors drawn anew", anew), ("survivors rewound", _state(_network(seed)))):
+            [error] = _retrain(task, seed, dense["L2"], [1 / compression], retrainings["L2"], survivors)
             add(f"L2, {name}", compression, error)
     return rows
 
@@ -166,7 +165,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "l2": L2,
         "epochs_dense": EPOCHS_DENSE,
         "epochs_retrain": EPOCHS_RETRAIN,
-        "batch_size": 128,
+        "batch_size": BATCH,
         "learning_rate": 0.1,
     }
     rows: list[dict[str, Any]] = []
