@@ -1,7 +1,7 @@
 """Allocation: how a density of the whole is shared out among the layers.
 
-An allocation is a plain callable ``(shapes by parameter name, density) -> density by parameter name``. Whatever it
-gives, the kept weights add up to the density asked for, to within the rounding of each layer.
+An allocation is a plain callable ``(shapes by parameter name, density) -> density by parameter name``.
+Whatever it gives, the kept weights add up to the density asked for, to within the rounding of each layer.
 """
 
 from __future__ import annotations
@@ -27,10 +27,14 @@ def uniform(shapes: Shapes, density: float) -> dict[str, float]:
     Returns:
         Density by parameter name.
 
+    Raises:
+        ConfigurationError: The density is not in 0..1.
+
     Example:
         >>> uniform({"a": torch.Size([2, 3]), "b": torch.Size([4])}, 0.5)
         {'a': 0.5, 'b': 0.5}
     """
+    _check_density(density)
     return dict.fromkeys(shapes, density)
 
 
@@ -52,7 +56,8 @@ def erdos_renyi(shapes: Shapes, density: float) -> dict[str, float]:
         >>> {name: round(density, 3) for name, density in erdos_renyi(shapes, 0.1).items()}
         {'fc1': 0.096, 'fc3': 1.0}
 
-    Source: Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse connectivity", 2018.
+    Source: Mocanu et al., "Scalable training of artificial neural networks with adaptive sparse
+        connectivity", 2018.
     """
     return _in_proportion(shapes, density, {name: _ratio(tuple(shape[:2])) for name, shape in shapes.items()})
 
@@ -81,12 +86,11 @@ def erdos_renyi_kernel(shapes: Shapes, density: float) -> dict[str, float]:
 
 
 def _ratio(shape: tuple[int, ...]) -> float:
-    return sum(shape) / math.prod(shape)
+    return max(sum(shape), 1) / math.prod(shape)  # a scalar has no sides
 
 
 def _in_proportion(shapes: Shapes, density: float, share: Mapping[str, float]) -> dict[str, float]:
-    if not 0 <= density <= 1:
-        raise ConfigurationError(f"a density is a fraction of weights kept, in 0..1; found {density}")
+    _check_density(density)
     budget = density * sum(shape.numel() for shape in shapes.values())
     full: set[str] = set()
     while len(full) < len(shapes):
@@ -98,6 +102,11 @@ def _in_proportion(shapes: Shapes, density: float, share: Mapping[str, float]) -
             return {name: 1.0 if name in full else scale * share[name] for name in shapes}
         full |= overfull
     return dict.fromkeys(shapes, 1.0)
+
+
+def _check_density(density: float) -> None:
+    if not 0 <= density <= 1:
+        raise ConfigurationError(f"a density is a fraction of weights kept, in 0..1; found {density}")
 
 
 ALLOCATIONS: Mapping[str, Allocation] = {

@@ -1,4 +1,4 @@
-"""Criteria: what a prune is asked to do. A closed union of small frozen values, and one function that obeys them."""
+"""Criteria: what a prune is asked to do. A closed union of small frozen values; one function obeys them."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class StdThreshold:
     """The paper's cut: in every layer, weights below ``quality x standard deviation`` go.
 
     Args:
-        quality: The quality parameter s, above zero; 1.7 keeps about 9 % of normally distributed weights.
+        quality: The quality parameter s, at or above zero; 1.7 keeps about 9 % of normal weights.
         layers: Quality by layer pattern, where it differs.
 
     Raises:
-        ConfigurationError: A quality is not a positive number.
+        ConfigurationError: A quality is negative or not finite.
 
     Source: paper, section 4. The deviation is taken over the layer's living weights:
     `secateur.pruning.selection.surviving_deviation` says why.
@@ -53,7 +53,7 @@ class Density:
     """An exact density in every layer: each keeps ``round(density x n)`` of its highest scores.
 
     Args:
-        density: Fraction of weights kept, above 0 and at most 1: of all weights, shared out by ``allocation``.
+        density: Fraction of weights kept, above 0 and at most 1, shared out by ``allocation``.
         layers: Density by layer pattern, where it differs; these layers are left out of the allocation.
         score: What is kept first.
         allocation: How the density is shared out.
@@ -177,8 +177,9 @@ def _keep_in_layer(name: str, scores: Tensor, count: int, alive: Tensor | None) 
     living = scores.numel() if alive is None else int(alive.count_nonzero())
     if count > living:
         raise UnreachableTargetError(
-            f"layer {layer_name(name)!r}: asked to keep {count:,} of {scores.numel():,} weights but only {living:,} "
-            f"are alive; pruning never revives a weight, so ask for a density of at most {living / scores.numel():.6g}"
+            f"layer {layer_name(name)!r}: asked to keep {count:,} of {scores.numel():,} weights but only "
+            f"{living:,} are alive; pruning never revives a weight, so ask for a density of at most "
+            f"{living / scores.numel():.6g}"
         )
     return keep_highest(scores, count, alive)
 
@@ -187,9 +188,15 @@ def _refuse_empty(masks: Masks, criterion: Criterion) -> None:
     empty = [layer_name(name) for name, mask in masks.items() if not bool(mask.any())]
     if empty:
         raise UnreachableTargetError(
-            f"{criterion} would leave no weight at all in {', '.join(empty)}, and nothing would pass through; "
+            f"{_said(criterion)} would leave no weight at all in {', '.join(empty)}, and nothing would pass "
+            "through; "
             "ask for less there (a value of its own in `layers`, a score such as `lamp`, or `exclude`)"
         )
+
+
+def _said(criterion: Criterion) -> str:
+    value = criterion.quality if isinstance(criterion, StdThreshold) else criterion.density
+    return f"{type(criterion).__name__}({value:g})"
 
 
 def _check_density(density: float) -> None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from torch import nn
-from torch._dynamo.eval_frame import OptimizedModule
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import UninitializedParameter
 from torch.nn.utils import parametrize
@@ -77,23 +77,30 @@ def layer_name(parameter_name: str) -> str:
 def unwrap(model: nn.Module) -> nn.Module:
     """The network inside ``torch.compile``, DataParallel and DistributedDataParallel wrappers.
 
-    Names then never carry ``module.`` or ``_orig_mod.``, so that a pattern that matches on one process matches
-    on many.
+    Names then never carry ``module.`` or ``_orig_mod.``, so that a pattern that matches on one process
+    matches on many.
     """
     while True:
         if isinstance(model, (DataParallel, DistributedDataParallel)):
             model = model.module
-        elif isinstance(model, OptimizedModule):
-            model = model._orig_mod
+        elif _is_compiled(model):
+            model = model.get_submodule("_orig_mod")
         else:
             return model
+
+
+def _is_compiled(model: nn.Module) -> bool:
+    # Looked up and not imported: torch.compile loads this module, which takes over a second, and where it is
+    # not loaded nothing is compiled.
+    dynamo = sys.modules.get("torch._dynamo.eval_frame")
+    return dynamo is not None and isinstance(model, dynamo.OptimizedModule)
 
 
 def prunable_weights(model: nn.Module) -> tuple[PrunableWeight, ...]:
     """Every parameter of a network, with tied ones once, saying which of them are connections.
 
-    Connections are the weights of Linear, Bilinear, Conv1-3d, transposed convolutions, RNN/LSTM/GRU (including
-    their cells) and MultiheadAttention.
+    Connections are the weights of Linear, Bilinear, Conv1-3d, transposed convolutions, RNN/LSTM/GRU
+    (including their cells) and MultiheadAttention.
 
     Args:
         model: Any module; wrappers of ``torch.compile`` and data parallelism are looked through.
@@ -111,7 +118,8 @@ def prunable_weights(model: nn.Module) -> tuple[PrunableWeight, ...]:
     for name, parameter in model.named_parameters(remove_duplicate=False):
         if isinstance(parameter, UninitializedParameter):
             raise LayerSelectionError(
-                f"{name!r} is a lazy parameter without a shape; run one batch through the network before pruning it"
+                f"{name!r} is a lazy parameter without a shape; run one batch through the network before "
+                "pruning it"
             )
         names_of.setdefault(id(parameter), []).append(name)
         parameters[id(parameter)] = parameter
@@ -127,7 +135,7 @@ def _connection_names(model: nn.Module) -> Iterator[str]:
     for path, module in model.named_modules(remove_duplicate=False):
         prefix = f"{path}." if path else ""
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            if parameter.dim() < 2:
+            if isinstance(parameter, UninitializedParameter) or parameter.dim() < 2:
                 continue
             if (
                 (isinstance(module, _CONNECTED) and name == "weight")
@@ -145,9 +153,10 @@ def select_weights(
     Args:
         model: The network.
         layers: A name or glob pattern (``"fc1"``, ``"conv*"``, ``"encoder.*.weight"``), a regular expression
-            after ``re:``, a sequence of those, or a predicate ``(parameter name, parameter) -> bool``. Without
-            it, every connection. A bias or a normalisation parameter is chosen only by a pattern that names
-            the parameter itself (``"fc1.bias"``) or by a predicate.
+            after ``re:``, a sequence of those, or a predicate ``(parameter name, parameter) -> bool``.
+            Without it, every connection. A bias or a normalisation parameter is chosen only by a
+            predicate, or by a pattern that names the parameter itself and no connection (``"fc1.bias"``,
+            ``"norm*.weight"``).
         exclude: What to leave out, said in the same ways.
 
     Returns:
@@ -162,13 +171,14 @@ def select_weights(
         ['0.weight']
     """
     weights = prunable_weights(model)
-    _refuse_reparametrised(unwrap(model), layers, exclude)
+    computed = _reparametrised(unwrap(model))
+    _refuse_reparametrised(computed, layers, exclude)
     if layers is None:
         chosen = {weight.name for weight in weights if weight.is_connection}
     else:
         chosen = _matching(weights, layers, "layers")
     if exclude is not None:
-        chosen -= _matching(weights, exclude, "exclude")
+        chosen -= _matching(weights, exclude, "exclude", computed)
     if not chosen:
         raise LayerSelectionError(
             "nothing to prune: no weight is left of "
@@ -205,8 +215,8 @@ def resolve_layer_values(
         for name in sorted(hits):
             if name in claimed:
                 raise LayerSelectionError(
-                    f"layer {layer_name(name)!r} is asked for twice: by {claimed[name]!r} and by {pattern!r}; "
-                    f"give it one value"
+                    f"layer {layer_name(name)!r} is asked for twice: by {claimed[name]!r} and by "
+                    f"{pattern!r}; give it one value"
                 )
             claimed[name] = pattern
             resolved[name] = value
@@ -218,7 +228,9 @@ def aliases(weights: Sequence[PrunableWeight]) -> dict[str, str]:
     return {alias: weight.name for weight in weights for alias in weight.names()}
 
 
-def _matching(weights: Sequence[PrunableWeight], selection: Selection, argument: str) -> set[str]:
+def _matching(
+    weights: Sequence[PrunableWeight], selection: Selection, argument: str, computed: Iterable[str] = ()
+) -> set[str]:
     if callable(selection):
         hits = {weight.name for weight in weights if selection(weight.name, weight.parameter)}
         if not hits:
@@ -231,8 +243,8 @@ def _matching(weights: Sequence[PrunableWeight], selection: Selection, argument:
         )
     chosen: dict[str, str] = {}
     for pattern in patterns:
-        hits = {weight.name for weight in weights if _asked_for(weight, pattern)}
-        if not hits:
+        hits = _asked_for(weights, pattern)
+        if not hits and not any(_names_module(pattern, path, if_none=False) for path in computed):
             raise LayerSelectionError(
                 f"{argument}: {pattern!r} matches nothing; the weights are {_known(weights)}"
             )
@@ -245,15 +257,21 @@ def _matching(weights: Sequence[PrunableWeight], selection: Selection, argument:
     return set(chosen)
 
 
-def _asked_for(weight: PrunableWeight, pattern: str) -> bool:
-    # "fc*" must not catch fc1.bias: only a pattern that speaks of the parameter (ends in its own last name)
-    # reaches what is not a connection.
-    if weight.is_connection:
-        return any(_matches(name, pattern) for name in weight.names())
-    return any(
-        _matches(name, pattern) and pattern.rpartition(".")[2] == name.rpartition(".")[2]
+def _asked_for(weights: Sequence[PrunableWeight], pattern: str) -> set[str]:
+    connections = {
+        weight.name
+        for weight in weights
+        if weight.is_connection and any(_matches(name, pattern) for name in weight.names())
+    }
+    if connections:
+        return connections  # "encoder.*.weight" asks for the layers there, not for the norms between them
+    # Only a pattern that speaks of the parameter (ends in its own last name) reaches another one.
+    return {
+        weight.name
+        for weight in weights
         for name in (weight.name, *weight.aliases)
-    )
+        if _matches(name, pattern) and pattern.rpartition(".")[2] == name.rpartition(".")[2]
+    }
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -269,24 +287,29 @@ def _known(weights: Sequence[PrunableWeight]) -> str:
     return ", ".join(weight.layer for weight in weights if weight.is_connection)
 
 
-def _refuse_reparametrised(model: nn.Module, layers: Selection | None, exclude: Selection | None) -> None:
+def _reparametrised(model: nn.Module) -> dict[str, str]:
+    """Path of every layer whose weight is no parameter -> the parameters that it is computed from."""
+    computed: dict[str, str] = {}
     for path, module in model.named_modules():
-        if not isinstance(module, (*_CONNECTED, nn.RNNBase, nn.MultiheadAttention)):
+        if not isinstance(module, (*_CONNECTED, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)):
             continue
-        names = sorted(name for name, _ in module.named_parameters(recurse=False))
-        computed = parametrize.is_parametrized(module) or any(
-            name.endswith(("_orig", "_g", "_v")) for name in names
-        )
-        if (
-            computed
-            and _names_module(layers, path, if_none=True)
-            and not _names_module(exclude, path, if_none=False)
-        ):
+        names = {name for name, _ in module.named_parameters(recurse=False)}
+        # torch.nn.utils.prune and the older weight_norm leave weight_orig, or weight_g and _v.
+        stems = {name.rpartition("_")[0] for name in names if name.endswith(("_orig", "_g", "_v"))}
+        if parametrize.is_parametrized(module) or any("weight" in stem for stem in stems - names):
+            computed[path] = ", ".join(sorted(names)) or "a parametrization"
+    return computed
+
+
+def _refuse_reparametrised(
+    computed: Mapping[str, str], layers: Selection | None, exclude: Selection | None
+) -> None:
+    for path, names in computed.items():
+        if _names_module(layers, path, if_none=True) and not _names_module(exclude, path, if_none=False):
             raise LayerSelectionError(
-                f"layer {path!r}: its weight is computed from other parameters "
-                f"({', '.join(names) or 'a parametrization'}), so there is no plain weight to prune; make it plain "
-                "first with torch.nn.utils.parametrize.remove_parametrizations, torch.nn.utils.prune.remove or "
-                "torch.nn.utils.remove_weight_norm"
+                f"layer {path!r}: its weight is computed from other parameters ({names}), so there is no "
+                "plain weight to prune; make it plain first with torch.nn.utils.remove_weight_norm, "
+                "torch.nn.utils.prune.remove or torch.nn.utils.parametrize.remove_parametrizations"
             )
 
 

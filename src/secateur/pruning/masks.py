@@ -36,8 +36,8 @@ class Masks(Mapping[str, Tensor]):
             if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
                 found = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
                 raise MaskError(
-                    f"mask of {name!r}: expected a boolean tensor (True where the weight lives), found {found}; "
-                    f"compare it with zero first: `tensor != 0`"
+                    f"mask of {name!r}: expected a boolean tensor (True where the weight lives), found "
+                    f"{found}; compare it with zero first: `tensor != 0`"
                 )
         self._masks = {name: mask.detach().clone() for name, mask in masks.items()}
 
@@ -73,9 +73,7 @@ class Masks(Mapping[str, Tensor]):
         Raises:
             MaskError: The two do not speak of the same weights, or the shapes differ.
         """
-        self._check_same_names(other)
-        for name, mask in self.items():
-            _check_shape(name, mask, other[name])
+        self._check_comparable(other)
         return Masks({name: mask & other[name] for name, mask in self.items()})
 
     def kept_of(self, name: str) -> int:
@@ -103,8 +101,12 @@ class Masks(Mapping[str, Tensor]):
         return self.total / self.kept if self.kept else float("inf")
 
     def is_subset_of(self, other: Masks) -> bool:
-        """Whether no weight lives here that does not live there."""
-        self._check_same_names(other)
+        """Whether no weight lives here that does not live there.
+
+        Raises:
+            MaskError: The two do not speak of the same weights, or the shapes differ.
+        """
+        self._check_comparable(other)
         return all(not bool(torch.any(mask & ~other[name])) for name, mask in self.items())
 
     def to(self, device: torch.device | str) -> Masks:
@@ -148,17 +150,19 @@ class Masks(Mapping[str, Tensor]):
         """The masks as a plain dictionary of new tensors, to be saved."""
         return {name: mask.clone() for name, mask in self.items()}
 
-    def _check_same_names(self, other: Masks) -> None:
+    def _check_comparable(self, other: Masks) -> None:
         if self.keys() != other.keys():
             difference = sorted(set(self) ^ set(other))
             raise MaskError(
                 f"these masks are for different weights: only one of them knows {', '.join(difference)}"
             )
+        for name, mask in self.items():
+            _check_shape(name, mask, other[name])
 
 
 def _check_shape(name: str, mask: Tensor, other: Tensor) -> None:
     if mask.shape != other.shape:
         raise MaskError(
-            f"mask of {name!r}: its shape {tuple(mask.shape)} is not the weight's shape {tuple(other.shape)}; "
-            f"the mask belongs to another network"
+            f"mask of {name!r}: its shape {tuple(mask.shape)} is not the weight's shape "
+            f"{tuple(other.shape)}; the mask belongs to another network"
         )

@@ -55,15 +55,15 @@ class Regularisation:
     def add_gradient_(self, weights: Sequence[nn.Parameter]) -> None:
         """Add the penalty's gradient, ``l1 sign(w) + l2 w``, to the gradients that are there.
 
-        The same as adding `penalty` to the loss, at a fraction of the cost: no graph, one pass a term. At zero
-        the absolute value's gradient is taken as zero, so a pruned weight is not pushed.
+        The same as adding `penalty` to the loss, at a fraction of the cost: no graph, one pass a term. At
+        zero the absolute value's gradient is taken as zero, so a pruned weight is not pushed.
 
         Args:
             weights: Parameters; those without a gradient (frozen ones) are left alone.
         """
-        live = [weight for weight in weights if weight.grad is not None]
+        live: list[Tensor] = [weight for weight in weights if weight.grad is not None]
         gradients = [weight.grad for weight in live if weight.grad is not None]
         if self.l1 and live:
             torch._foreach_add_(gradients, torch._foreach_sign(live), alpha=self.l1)
         if self.l2 and live:
-            torch._foreach_add_(gradients, list(live), alpha=self.l2)
+            torch._foreach_add_(gradients, live, alpha=self.l2)

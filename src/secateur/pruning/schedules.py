@@ -1,7 +1,7 @@
 """Schedules: how density (or quality) moves from where it is to where it shall be.
 
-A schedule is a callable ``progress in 0..1 -> value``. Rounds ask it at 1/R, 2/R, ..., 1; a gradual cut inside
-one training run asks it at the fraction of its steps that are done.
+A schedule is a callable ``progress in 0..1 -> value``. Rounds ask it at 1/R, 2/R, ..., 1; a gradual cut
+inside one training run asks it at the fraction of its steps that are done.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Linear:
 
     def __call__(self, progress: float) -> float:
         """The density at a progress in 0..1."""
-        return _mix(self.initial, self.final, _clip(progress))
+        return _between(self.final, self.initial, 1.0 - _clip(progress))
 
 
 @final
@@ -78,7 +78,9 @@ class Geometric:
     def __call__(self, progress: float) -> float:
         """The density at a progress in 0..1."""
         done = _clip(progress)
-        return float(self.initial ** (1.0 - done) * self.final**done)
+        if done == 1.0:
+            return self.final
+        return max(self.final, self.initial * float((self.final / self.initial) ** done))
 
 
 @final
@@ -101,7 +103,8 @@ class Cubic:
 
     def __call__(self, progress: float) -> float:
         """The density at a progress in 0..1."""
-        return _mix(self.final, self.initial, (1.0 - _clip(progress)) ** 3)
+        left = 1.0 - _clip(progress)
+        return _between(self.final, self.initial, left * left * left)
 
 
 @final
@@ -109,7 +112,8 @@ class Cubic:
 class GrowingQuality:
     """The paper's quality parameter, grown in equal steps: ``initial + (final - initial) t``.
 
-    Unlike the others this is a schedule of the threshold's quality parameter s (larger cuts more), not of a density.
+    Unlike the others this is a schedule of the threshold's quality parameter s (larger cuts more), not of a
+    density.
 
     Example:
         >>> quality = GrowingQuality(initial=0.5, final=1.5)
@@ -125,12 +129,13 @@ class GrowingQuality:
     def __post_init__(self) -> None:
         if not 0 <= self.initial <= self.final:
             raise ConfigurationError(
-                f"a growing quality needs 0 <= initial <= final; found initial={self.initial}, final={self.final}"
+                f"a growing quality needs 0 <= initial <= final; found initial={self.initial}, "
+                f"final={self.final}"
             )
 
     def __call__(self, progress: float) -> float:
         """The quality parameter at a progress in 0..1."""
-        return _mix(self.initial, self.final, _clip(progress))
+        return _between(self.initial, self.final, _clip(progress))
 
 
 def rounds(schedule: Schedule, count: int) -> tuple[float, ...]:
@@ -155,9 +160,10 @@ def rounds(schedule: Schedule, count: int) -> tuple[float, ...]:
     return tuple(schedule(number / count) for number in range(1, count + 1))
 
 
-def _mix(start: float, end: float, done: float) -> float:
-    # In this form both ends come out exactly; start + (end - start) * done misses by a rounding.
-    return (1.0 - done) * start + done * end
+def _between(low: float, high: float, fraction: float) -> float:
+    # Both ends are exact and it never turns back: a density one rounding too low could cut a weight that
+    # the next value asks for. (The symmetric form, (1 - t) low + t high, is exact at the ends only.)
+    return high if fraction == 1.0 else min(low + (high - low) * fraction, high)
 
 
 def _clip(progress: float) -> float:

@@ -1,12 +1,12 @@
 """Selection: exactly which connections live, given their scores and how many there shall be.
 
-Everything here is exact: a density keeps ``round(density * n)`` weights, and among equal scores the one with the
-lower index is kept. A plain threshold cannot promise either: all its ties fall on one side.
+Everything here is exact: a density keeps ``round(density * n)`` weights, and among equal scores the one with
+the lower index is kept. A plain threshold cannot promise either: all its ties fall on one side.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,9 @@ from secateur.pruning.layers import layer_name
 from secateur.pruning.masks import Masks
 from secateur.pruning.scores import Score
 
-_CHUNK = 1 << 17  # scores whose keys stay in the second-level cache; 4 million took three times as long
-_REMEMBERED = 1 << 24  # up to this many weights their scores are computed once and kept while ranking
+_CHUNK = 1 << 18  # scores whose keys stay in the cache; 4 million took three times as long
 _TORCH_TYPE = {4: torch.float32, 8: torch.float64}
+_NARROW = (torch.float16, torch.bfloat16, torch.float32)  # float32 holds every value of these
 
 
 def kept_count(density: float, total: int) -> int:
@@ -65,10 +65,8 @@ def keep_highest(scores: Tensor, count: int, alive: Tensor | None = None) -> Ten
         >>> keep_highest(torch.tensor([1.0, 3.0, 1.0, 1.0]), 2)
         tensor([ True,  True, False, False])
     """
-    masks = _keep_highest_of_all(
-        ("the scores",), lambda _: scores, lambda _: alive, count, wide=_is_wide([scores])
-    )
-    return masks["the scores"]
+    name = "the scores"
+    return _keep_highest_of_all({name: scores}, None if alive is None else {name: alive}, count)[name]
 
 
 def keep_highest_globally(
@@ -76,8 +74,9 @@ def keep_highest_globally(
 ) -> Masks:
     """One ranking over all layers; ties go to the earlier layer, then to the lower index.
 
-    Scores are computed layer by layer and more than once (to find the threshold, then to apply it), so that
-    beside the network there are never more than the scores of one layer and the masks.
+    Scores are ranked in float32, or in float64 where one of them is of that type. Beside the network there
+    are
+    never more than its scores and the masks: a layer's scores go when its mask is there.
 
     Args:
         weights: Weight tensors by parameter name.
@@ -98,23 +97,10 @@ def keep_highest_globally(
         >>> {name: mask.tolist() for name, mask in keep_highest_globally(weights, magnitude, 2).items()}
         {'a': [False, True], 'b': [True, False]}
     """
-    few = sum(weight.numel() for weight in weights.values()) <= _REMEMBERED
-    computed: dict[str, Tensor] = {}
-
-    def scores_of(name: str) -> Tensor:
-        if name in computed:
-            return computed[name]
-        scores = score(name, weights[name])
-        if few:
-            computed[name] = scores
-        return scores
-
-    def alive_of(name: str) -> Tensor | None:
-        return None if alive is None else alive[name]
-
-    return Masks(
-        _keep_highest_of_all(tuple(weights), scores_of, alive_of, count, wide=_is_wide(weights.values()))
-    )
+    # Once and kept: fresh memory costs more than all the arithmetic, so computing them again in every pass
+    # took twice the time.
+    scores = {name: score(name, weight) for name, weight in weights.items()}
+    return Masks(_keep_highest_of_all(scores, alive, count))
 
 
 def keep_above_threshold(weight: Tensor, threshold: float, alive: Tensor | None = None) -> Tensor:
@@ -141,10 +127,11 @@ def keep_above_threshold(weight: Tensor, threshold: float, alive: Tensor | None 
 def surviving_deviation(weight: Tensor, alive: Tensor | None = None) -> float:
     """The standard deviation of a layer's *living* weights, about their mean.
 
-    The paper says "the standard deviation of a layer's weights" and does not say of which ones after the first
-    round. Over all of them, the zeros of pruned places would shrink the deviation in proportion to the square
-    root of the density: at 8 % the same quality parameter would mean a threshold 3.5 times smaller than in round
-    one, and later rounds would cut nothing. Over the living ones a quality parameter keeps its meaning.
+    The paper says "the standard deviation of a layer's weights" and does not say of which ones after the
+    first round. Over all of them, the zeros of pruned places would shrink the deviation in proportion to the
+    square
+    root of the density: at 8 % the same quality parameter would mean a threshold 3.5 times smaller than in
+    round one, and later rounds would cut nothing. Over the living ones a quality parameter keeps its meaning.
 
     Args:
         weight: Weights of any shape.
@@ -166,73 +153,94 @@ def surviving_deviation(weight: Tensor, alive: Tensor | None = None) -> float:
 
 
 def _keep_highest_of_all(
-    names: Sequence[str],
-    scores_of: Callable[[str], Tensor],
-    alive_of: Callable[[str], Tensor | None],
-    count: int,
-    *,
-    wide: bool,
+    scores: dict[str, Tensor], alive: Mapping[str, Tensor] | None, count: int
 ) -> dict[str, Tensor]:
-
-    def living_scores() -> Iterator[Tensor]:
-        for name in names:
-            scores, alive = scores_of(name), alive_of(name)
-            yield scores.flatten() if alive is None else scores[alive]
-
-    threshold, ties = _threshold_and_ties(names, living_scores, count, wide=wide)
+    """The masks by name; ``scores`` is emptied on the way, to free its memory."""
+    if count < 0:
+        raise ConfigurationError(f"the number of weights to keep must be at least 0, found {count}")
+    wide = any(tensor.dtype not in _NARROW for tensor in scores.values())
+    float_type = np.dtype(np.float64 if wide else np.float32)
+    threshold, ties = _threshold_and_ties(scores, alive, count, float_type)
     masks: dict[str, Tensor] = {}
-    for name in names:
-        scores, alive = scores_of(name), alive_of(name)
-        if wide:  # a narrower tensor would round a float64 threshold before comparing
-            scores = scores.to(torch.float64)
-        mask, equal = scores > threshold, scores == threshold
-        if alive is not None:
-            mask &= alive
-            equal &= alive
-        if ties > 0:
-            kept_ties = equal.flatten().nonzero()[:ties, 0]
-            mask.view(-1)[kept_ties] = True
-            ties -= len(kept_ties)
-        masks[name] = mask
+    for name in tuple(scores):
+        own = scores.pop(name)
+        mask = np.empty(own.numel(), dtype=np.bool_)
+        ties -= _fill_mask(mask, own, None if alive is None else alive[name], threshold, ties, float_type)
+        masks[name] = torch.from_numpy(mask).view(own.shape).to(own.device)
     return masks
 
 
+def _fill_mask(
+    mask: NDArray[np.bool_],
+    scores: Tensor,
+    alive: Tensor | None,
+    threshold: float,
+    ties: int,
+    float_type: np.dtype[Any],
+) -> int:
+    """Fill a flat mask; how many of the ``ties`` that may live were found here."""
+    found = 0
+    for start, values, living in _chunks(scores, alive, float_type):
+        kept = np.greater(values, threshold, out=mask[start : start + len(values)])
+        equal = values == threshold if found < ties else None
+        if living is not None:
+            kept &= living
+            if equal is not None:
+                equal &= living
+        if equal is not None:
+            kept_ties = np.flatnonzero(equal)[: ties - found]
+            kept[kept_ties] = True
+            found += len(kept_ties)
+    return found
+
+
+def _chunks(
+    scores: Tensor, alive: Tensor | None, float_type: np.dtype[Any]
+) -> Iterator[tuple[int, NDArray[np.floating[Any]], NDArray[np.bool_] | None]]:
+    # In the order of the indices, whatever the memory format; on the CPU and in numpy, whose calls cost the
+    # same while other threads are busy (torch's own threads waited for each other for three quarters of the
+    # time).
+    flat = scores.detach().flatten()
+    living = None if alive is None else alive.flatten()
+    for start in range(0, len(flat), _CHUNK):
+        values = flat[start : start + _CHUNK].to("cpu", _TORCH_TYPE[float_type.itemsize]).numpy()
+        part = None if living is None else living[start : start + _CHUNK].cpu().numpy()
+        yield start, values, None if part is None or part.all() else part
+
+
 def _threshold_and_ties(
-    names: Sequence[str], living_scores: Callable[[], Iterator[Tensor]], count: int, *, wide: bool
+    scores: Mapping[str, Tensor], alive: Mapping[str, Tensor] | None, count: int, float_type: np.dtype[Any]
 ) -> tuple[float, int]:
     """The lowest kept score, and how many of the scores equal to it are kept.
 
-    A radix selection: the bits of a float, suitably flipped, order as integers do, so counting the values of 16
-    bits at a time, from the top, finds the exact score without a sort and without a copy of all scores. (A
-    partition of one flat array takes the same time and twice the memory; torch.kthvalue carries an int64 index
-    a weight as well.) On the CPU whatever the device: the same masks on every machine and every rank.
+    A radix selection: the bits of a float, suitably flipped, order as integers do, so counting the values of
+    16 bits at a time, from the top, finds the exact score without a sort and without a copy of all scores. (A
+    partition of one flat array takes the same time and twice the memory; torch.kthvalue carries an int64
+    index a weight as well.) On the CPU whatever the device: the same masks on every machine and every rank.
     """
     if count == 0:
         return float("inf"), 0
-    float_type = np.dtype(np.float64 if wide else np.float32)
     key_type = np.dtype(f"u{float_type.itemsize}")
     bits = 8 * float_type.itemsize
     prefix, rank = 0, count  # the rank-th highest among the scores whose top bits are `prefix`
     for shift in range(bits - 16, -1, -16):
         histogram = np.zeros(1 << 16, dtype=np.int64)
-        for scores in living_scores():
-            for chunk in scores.split(_CHUNK):
-                keys = _ordered_keys(chunk.cpu(), float_type, key_type)
+        for name, tensor in scores.items():
+            for _, values, living in _chunks(tensor, None if alive is None else alive[name], float_type):
+                keys = _ordered_keys(values if living is None else values[living], key_type)
                 if shift + 16 < bits:
                     keys = keys[(keys >> key_type.type(shift + 16)) == prefix]
+                    if len(keys) == 0:
+                        continue
                 digits = (keys >> key_type.type(shift)) & key_type.type(0xFFFF)
                 histogram += np.bincount(digits.astype(np.intp), minlength=1 << 16)
         at_or_above = np.cumsum(histogram[::-1])[::-1]
         if shift + 16 == bits:
-            _check_reachable(names, count, int(at_or_above[0]))
+            _check_reachable(tuple(scores), count, int(at_or_above[0]))
         digit = int(np.flatnonzero(at_or_above >= rank)[-1])
         rank -= int(at_or_above[digit] - histogram[digit])
         prefix = (prefix << 16) | digit
     return _score_of_key(prefix, float_type, key_type), rank
-
-
-def _is_wide(tensors: Iterable[Tensor]) -> bool:
-    return any(tensor.dtype == torch.float64 for tensor in tensors)
 
 
 def _check_reachable(names: Sequence[str], count: int, alive: int) -> None:
@@ -244,10 +252,9 @@ def _check_reachable(names: Sequence[str], count: int, alive: int) -> None:
 
 
 def _ordered_keys(
-    scores: Tensor, float_type: np.dtype[Any], key_type: np.dtype[Any]
+    scores: NDArray[np.floating[Any]], key_type: np.dtype[Any]
 ) -> NDArray[np.unsignedinteger[Any]]:
-    # Adding 0 turns -0.0, which equals 0.0, into it.
-    values = (scores.detach().to(_TORCH_TYPE[float_type.itemsize]) + 0.0).numpy()
+    values = scores + scores.dtype.type(0)  # turns -0.0, which equals 0.0, into it
     lowest = values.min(initial=np.inf)
     if np.isnan(lowest):
         raise ConfigurationError("a score is NaN, which cannot be ranked; are the weights finite?")

@@ -61,14 +61,14 @@ def train_prune_retrain(
 ) -> RunResult:
     """Train a network, prune it, retrain it, round by round, and look at the test set once, at the end.
 
-    Every finished stage is kept in the run's folder. Called again with the same arguments, it continues where it
-    stopped and ends with the same bits as a run that was left alone (same machine, same number of threads).
+    Every finished stage is kept in the run's folder. Called again with the same arguments, it continues where
+    it stopped and ends with the same bits as a run that was left alone (same machine, same threads).
 
     Args:
         model: Makes the untrained network; called with torch's generators seeded for this run.
         task: What it is trained and tested on.
         plan: What is done.
-        run_dir: The run's folder; by default ``runs/NAME-HASH-seedN``, after the content of its configuration.
+        run_dir: The run's folder; by default ``runs/NAME-HASH-seedN``, after its configuration's content.
         seed: Fixes every draw; at least 0.
         name: What the run is called in its files.
         observer: Who is told how it goes on.

@@ -335,10 +335,12 @@ def _one_of(name: str, what: str, known: Mapping[str, object]) -> str:
 
 def _where(location: tuple[int | str, ...], content: Any) -> str:
     # Pydantic names the member of a union (`cut.quality.initial`), which is no key of the file.
-    path, node = [], content
+    path, node, is_member = [], content, False
     for part in location:
-        if isinstance(node, Mapping) and part not in node and node.get("kind") == part:
+        if isinstance(node, Mapping) and node.get("kind") == part and not is_member:
+            is_member = True
             continue
+        is_member = False
         path.append(str(part))
         inside = isinstance(node, Mapping) and part in node
         inside = inside or (isinstance(node, Sequence) and isinstance(part, int) and part < len(node))

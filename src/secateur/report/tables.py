@@ -64,7 +64,7 @@ def human_count(number: float) -> str:
         ('470K', '1K', '999', '2.29M')
     """
     for size, letter in ((1e9, "B"), (1e6, "M"), (1e3, "K")):
-        if number >= size:
+        if number >= 0.9995 * size:  # what three digits round up to the size itself
             return f"{number / size:.3g}{letter}"
     return f"{number:.0f}"
 

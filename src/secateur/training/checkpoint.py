@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from secateur.errors import CheckpointError
 from secateur.storage import write_atomically
 
-# What torch raises when it reads something that is no whole checkpoint, depending on where the file breaks off.
+# What torch raises when it reads something that is no whole checkpoint, by where the file breaks off.
 _DAMAGE = (
     OSError,
     RuntimeError,

@@ -13,6 +13,8 @@ from secateur.datasets.augment import ShiftedImages
 from secateur.datasets.images import ImageDataset, pixel_statistics, split_validation, standardise
 from secateur.errors import DataError
 
+_CHUNK = 10_000
+
 
 @final
 @dataclass(frozen=True, eq=False)
@@ -56,8 +58,8 @@ class Task:
                 )
         if len(self.train) == 0 or not 0 <= int(self.train.min()) <= int(self.train.max()) < len(self.labels):
             raise DataError(
-                f"training part of {self.source!r}: expected indices of some of the {len(self.labels)} training "
-                f"labels, found {len(self.train)} indices; give each image one label"
+                f"training part of {self.source!r}: expected indices into the {len(self.labels)} "
+                f"training labels, found {len(self.train)} indices; give each image one label"
             )
         for part, labels in (
             ("training", self.labels),
@@ -80,11 +82,12 @@ class Task:
     def fingerprint(self) -> str:
         """A hash of what trains, validates and tests, to tell tasks apart."""
         digest = hashlib.sha256(f"{self.classes}/{self.images.radius}/{self.image_shape}".encode())
-        first = self.images.take(self.train[:1], torch.tensor([self.images.identity_variant]))
+        for indices in torch.split(self.train, _CHUNK):
+            unshifted = torch.full_like(indices, self.images.identity_variant)
+            digest.update(self.images.take(indices, unshifted).numpy().data)
         for tensor in (
             self.labels,
             self.train,
-            first,
             self.validation_images,
             self.validation_labels,
             self.test_images,

@@ -1,0 +1,532 @@
+"""Pruned weights and their moments are zero after every step, and the rest is untouched."""
+
+import copy
+import io
+import math
+import pickle
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from secateur.errors import (
+    CheckpointError,
+    ConfigurationError,
+    LayerSelectionError,
+    MaskError,
+    UnreachableTargetError,
+)
+from secateur.pruning.criteria import Density, GlobalDensity, StdThreshold
+from secateur.pruning.pruner import Gradual, Pruner
+from secateur.pruning.schedules import Cubic, GrowingQuality
+
+Make = Callable[[Any], Optimizer]
+OPTIMIZERS: dict[str, Make] = {
+    "SGD": lambda p: torch.optim.SGD(p, lr=0.1),
+    "SGD momentum": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9),
+    "SGD nesterov, weight decay": lambda p: torch.optim.SGD(
+        p, lr=0.1, momentum=0.9, nesterov=True, weight_decay=0.1
+    ),
+    "SGD foreach": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, foreach=True),
+    "SGD fused": lambda p: torch.optim.SGD(p, lr=0.1, momentum=0.9, fused=True),
+    "Adam": lambda p: torch.optim.Adam(p, lr=0.1),
+    "Adam amsgrad": lambda p: torch.optim.Adam(p, lr=0.1, amsgrad=True),
+    "Adam foreach": lambda p: torch.optim.Adam(p, lr=0.1, foreach=True),
+    "Adam fused": lambda p: torch.optim.Adam(p, lr=0.1, fused=True),
+    "AdamW": lambda p: torch.optim.AdamW(p, lr=0.1, weight_decay=0.1),
+    "AdamW foreach": lambda p: torch.optim.AdamW(p, lr=0.1, foreach=True),
+    "AdamW fused": lambda p: torch.optim.AdamW(p, lr=0.1, fused=True),
+    "NAdam": lambda p: torch.optim.NAdam(p, lr=0.1),
+    "RMSprop": lambda p: torch.optim.RMSprop(p, lr=0.1),
+    "RMSprop centered, momentum": lambda p: torch.optim.RMSprop(p, lr=0.1, momentum=0.9, centered=True),
+    "Adagrad": lambda p: torch.optim.Adagrad(p, lr=0.1),
+    "Adagrad fused": lambda p: torch.optim.Adagrad(p, lr=0.1, fused=True),
+    "Rprop": lambda p: torch.optim.Rprop(p, lr=0.1),
+}
+every_optimizer = pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS.keys())
+
+
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(6, 12), nn.LayerNorm(12), nn.Tanh(), nn.Linear(12, 4))
+
+
+def batches(count: int, seed: int = 1) -> Iterator[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    for _ in range(count):
+        yield torch.randn(8, 6, generator=generator), torch.randn(8, 4, generator=generator)
+
+
+def step(model: nn.Module, optimizer: Optimizer, batch: tuple[Tensor, Tensor]) -> None:
+    optimizer.zero_grad()
+    nn.functional.mse_loss(model(batch[0]), batch[1]).backward()
+    optimizer.step()
+
+
+def assert_pruned(pruner: Pruner, model: nn.Module, optimizer: Optimizer | None = None) -> int:
+    """Every pruned weight, and every state of its shape, is zero; how many states there were."""
+    states = 0
+    for name, mask in pruner.masks.items():
+        weight = model.get_parameter(name)
+        assert not weight[~mask].any()
+        assert weight[mask].all()  # and nothing else was zeroed
+        for state in (optimizer.state.get(weight, {}) if optimizer else {}).values():
+            if isinstance(state, Tensor) and state.shape == weight.shape:
+                states += 1
+                assert not state[~mask].any()
+                assert state[mask].any()
+    return states
+
+
+@every_optimizer
+def test_pruned_weights_and_their_moments_are_zero_after_every_step(make: Make) -> None:
+    model = network()
+    optimizer = make(model.parameters())
+    pruner = Pruner(model, optimizer)
+    for batch in batches(3):
+        step(model, optimizer, batch)
+    before = {name: weight.clone() for name, weight in model.named_parameters()}
+    for density in (0.5, 0.2):
+        masks = pruner.prune(GlobalDensity(density))
+        assert masks is pruner.masks
+        assert masks.kept == round(density * 120)
+        for batch in batches(4, seed=2):
+            assert_pruned(pruner, model, optimizer)
+            step(model, optimizer, batch)
+        states = assert_pruned(pruner, model, optimizer)
+        assert states == 2 * sum(
+            isinstance(value, Tensor) and value.dim() == 2
+            for value in optimizer.state[model[0].weight].values()
+        )
+    assert all(not torch.equal(weight, before[name]) for name, weight in model.named_parameters())
+    assert model[0].bias.all()
+    assert model[1].weight.all()
+    assert pruner.steps == 11
+
+
+@every_optimizer
+def test_a_pruner_that_cut_nothing_changes_no_bit(make: Make) -> None:
+    plain, watched = network(), network()
+    optimizer, other = make(plain.parameters()), make(watched.parameters())
+    Pruner(watched, other)
+    for batch in batches(5):
+        step(plain, optimizer, batch)
+        step(watched, other, batch)
+    assert all(torch.equal(value, watched.state_dict()[name]) for name, value in plain.state_dict().items())
+    for one, two in zip(plain.parameters(), watched.parameters(), strict=True):
+        for key, value in optimizer.state[one].items():
+            assert value is None or torch.equal(
+                torch.as_tensor(value), torch.as_tensor(other.state[two][key])
+            )
+
+
+@every_optimizer
+def test_the_living_weights_train_as_if_the_zeros_were_put_there_by_hand(make: Make) -> None:
+    model, other = network(), network()
+    optimizer, by_hand = make(model.parameters()), make(other.parameters())
+    mask = Pruner(model, optimizer, layers="0").prune(Density(0.3))["0.weight"]
+    weight = other[0].weight
+    with torch.no_grad():
+        weight.mul_(mask)
+    for batch in batches(4):
+        step(model, optimizer, batch)
+        step(other, by_hand, batch)
+        with torch.no_grad():
+            weight.mul_(mask)
+            for state in by_hand.state[weight].values():
+                if isinstance(state, Tensor) and state.shape == mask.shape:
+                    state.mul_(mask)
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in model.state_dict().items())
+    assert model[3].weight.all()
+
+
+def test_several_parameter_groups() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(
+        [
+            {"params": model[3].parameters(), "lr": 0.5, "momentum": 0.0},
+            {"params": [*model[0].parameters(), *model[1].parameters()], "weight_decay": 0.1},
+        ],
+        lr=0.1,
+        momentum=0.9,
+    )
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.25))
+    for batch in batches(4):
+        step(model, optimizer, batch)
+        assert_pruned(pruner, model, optimizer)
+
+
+def test_an_optimizer_of_some_of_the_layers() -> None:
+    model = network()
+    model[0].requires_grad_(False)
+    optimizer = torch.optim.Adam(model[3].parameters(), lr=0.1)
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.25))
+    frozen = model[0].weight.clone()
+    for batch in batches(3):
+        step(model, optimizer, batch)
+    assert_pruned(pruner, model, optimizer)
+    assert torch.equal(model[0].weight, frozen)
+
+
+def test_gradient_accumulation() -> None:
+    model = network()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.25))
+    for index, (inputs, targets) in enumerate(batches(9), start=1):
+        nn.functional.mse_loss(model(inputs), targets).backward()
+        if index % 3 == 0:
+            optimizer.step()
+            optimizer.zero_grad()
+        assert_pruned(pruner, model, optimizer)
+    assert pruner.steps == 3
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+def test_a_step_that_mixed_precision_skips(fused: bool) -> None:
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1, fused=fused)
+    pruner = Pruner(model, optimizer)
+    scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+    pruner.prune(Density(0.25))
+    for index, (inputs, targets) in enumerate(batches(6)):
+        optimizer.zero_grad()
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = nn.functional.mse_loss(model(inputs), targets)
+        scaler.scale(loss).backward()
+        before = copy.deepcopy(model.state_dict())
+        if index in (0, 3):
+            model[0].weight.grad[0, 0] = math.inf
+        scaler.step(optimizer)
+        scaler.update()
+        assert_pruned(pruner, model)
+        changed = not torch.equal(model[0].weight, before["0.weight"])
+        assert changed == (index not in (0, 3))
+    assert_pruned(pruner, model, optimizer)
+    assert scaler.get_scale() == 2.0
+
+
+def test_closures() -> None:
+    model = network()
+    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=4)
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.25))
+    inputs, targets = next(batches(1))
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.mse_loss(model(inputs), targets)
+        loss.backward()
+        return loss
+
+    first = closure().item()
+    for _ in range(3):
+        optimizer.step(closure)
+        assert_pruned(pruner, model)
+    assert closure().item() < first
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float64], ids=str)
+def test_other_types(dtype: torch.dtype) -> None:
+    model = network().to(dtype)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.25))
+    for inputs, targets in batches(3):
+        step(model, optimizer, (inputs.to(dtype), targets.to(dtype)))
+    assert_pruned(pruner, model, optimizer)
+
+
+def test_a_model_that_changes_type_under_the_pruner() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.25))
+    model.double()
+    for inputs, targets in batches(2):
+        step(model, optimizer, (inputs.double(), targets.double()))
+        assert_pruned(pruner, model, optimizer)
+
+
+@pytest.mark.parametrize("piece", [1, 20, 30, 1 << 18])
+def test_a_large_weight(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
+    monkeypatch.setattr("secateur.pruning.pruner._LARGE", 60)
+    monkeypatch.setattr("secateur.pruning.pruner._PIECE", piece)
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.25))
+    for batch in batches(3):
+        step(model, optimizer, batch)
+        assert_pruned(pruner, model, optimizer)
+
+
+def test_enforce_after_weights_came_from_elsewhere() -> None:
+    model = network()
+    pruner = Pruner(model)
+    pruner.prune(Density(0.5))
+    model.load_state_dict(network(seed=5).state_dict())
+    assert model[0].weight.all()
+    pruner.enforce()
+    assert_pruned(pruner, model)
+
+
+def test_attach_watches_the_new_optimizer_and_lets_the_old_one_go() -> None:
+    model = network()
+    first = torch.optim.SGD(model.parameters(), lr=0.1)
+    pruner = Pruner(model, first)
+    pruner.prune(Density(0.25))
+    second = torch.optim.Adam(model.parameters(), lr=0.1)
+    pruner.attach(second)
+    step(model, second, next(batches(1)))
+    assert_pruned(pruner, model, second)
+    step(model, first, next(batches(1)))
+    assert pruner.steps == 1
+    assert model[3].weight.all()
+    pruner.attach(first)
+    assert_pruned(pruner, model, first)
+
+
+def test_detach() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.25))
+    pruner.detach()
+    step(model, optimizer, next(batches(1)))
+    assert model[3].weight.all()
+
+
+def test_the_threshold_of_a_second_cut_is_over_the_living() -> None:
+    model = network()
+    pruner = Pruner(model)
+    first = pruner.prune(StdThreshold(0.5))
+    second = pruner.prune(StdThreshold(0.5, layers={"3": 0.0}))
+    assert second.is_subset_of(first)
+    assert second.kept_of("0.weight") < first.kept_of("0.weight")
+    assert second.kept_of("3.weight") == first.kept_of("3.weight")
+
+
+def test_restrict() -> None:
+    model = network()
+    pruner = Pruner(model)
+    pruner.prune(Density(0.5))
+    before = pruner.masks
+    mask = torch.rand(4, 12, generator=torch.Generator().manual_seed(0)) < 0.5
+    after = pruner.restrict({"3.weight": mask})
+    assert torch.equal(after["3.weight"], before["3.weight"] & mask)
+    assert torch.equal(after["0.weight"], before["0.weight"])
+    assert_pruned(pruner, model)
+    with pytest.raises(MaskError, match=r"a mask for 'fc\.weight' but no such weight"):
+        pruner.restrict({"fc.weight": mask})
+    with pytest.raises(MaskError, match="the mask belongs to another network"):
+        pruner.restrict({"3.weight": mask[:1]})
+    with pytest.raises(UnreachableTargetError, match="these masks would leave no weight at all in 3, and"):
+        pruner.restrict({"3.weight": torch.zeros(4, 12, dtype=torch.bool)})
+    assert pruner.masks == after
+
+
+def test_sweep_removes_dead_neurons_and_keeps_them_so() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4))
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    pruner = Pruner(model, optimizer)
+    mask = torch.ones(4, 5, dtype=torch.bool)
+    mask[:, 2] = False  # nobody reads neuron 2
+    pruner.restrict({"2.weight": mask})
+    swept = pruner.sweep((6,))
+    assert swept.removed_weights == 6
+    assert not pruner.masks["0.weight"][2].any()
+    step(model, optimizer, next(batches(1)))
+    assert_pruned(pruner, model, optimizer)
+
+
+def test_report() -> None:
+    model = network()
+    pruner = Pruner(model)
+    pruner.prune(Density(0.25))
+    report = pruner.report()
+    assert [(row.layer, row.shape, row.weights, row.kept) for row in report.layers] == [
+        ("0", (12, 6), 72, 18),
+        ("3", (4, 12), 48, 12),
+    ]
+    assert (report.weights, report.kept, report.layers[0].density) == (120, 30, 0.25)
+    lines = str(report).splitlines()
+    assert lines[0].split() == ["layer", "shape", "weights", "kept", "kept", "%"]
+    assert lines[1].split() == ["0", "12x6", "72", "18", "25.00"]
+    assert lines[-1].split() == ["total", "120", "30", "25.00", "4.0x", "fewer"]
+
+
+def test_finalize_lets_go() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.25))
+    masks = pruner.finalize()
+    assert masks == pruner.masks
+    assert_pruned(pruner, model)
+    assert not model[0].weight[~masks["0.weight"]].signbit().any()
+    with pytest.raises(ConfigurationError, match="this pruner was finalized and has let go of the model"):
+        pruner.prune(Density(0.1))
+    for refused in (
+        lambda: pruner.prune_gradually(None),
+        lambda: pruner.restrict({}),
+        lambda: pruner.sweep((6,)),
+        lambda: pruner.attach(optimizer),
+        lambda: pruner.load_state_dict(pruner.state_dict()),
+    ):
+        with pytest.raises(ConfigurationError, match="was finalized"):
+            refused()
+    step(model, optimizer, next(batches(1)))
+    assert model[3].weight.all()
+
+
+def test_refusals() -> None:
+    model, other = network(), network()
+    with pytest.raises(ConfigurationError, match="this optimizer holds none of the weights under pruning"):
+        Pruner(model, torch.optim.SGD(other.parameters(), lr=0.1))
+    with pytest.raises(LayerSelectionError, match="layers: 'fc1' matches nothing; the weights are 0, 3"):
+        Pruner(model, layers="fc1")
+    pruner = Pruner(model, layers="0")
+    with pytest.raises(LayerSelectionError, match="'3' is given a value of its own but matches nothing that"):
+        pruner.prune(Density(0.5, layers={"3": 0.1}))
+    with pytest.raises(UnreachableTargetError, match="would leave no weight at all in 0"):
+        pruner.prune(Density(0.001))
+    assert pruner.masks.density == 1.0
+    pruner.prune(Density(0.25))
+    with pytest.raises(UnreachableTargetError, match="asked to keep 36 of 72 weights but only 18 are alive"):
+        pruner.prune(Density(0.5))
+    with pytest.raises(ConfigurationError, match="counts optimizer steps, and this pruner watches no optimi"):
+        pruner.prune_gradually(Gradual(Cubic(0.1), begin=0, end=2))
+
+
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_a_copy_of_the_pruner_would_watch_nothing(copied: Callable[[object], object]) -> None:
+    pruner = Pruner(network())
+    with pytest.raises(ConfigurationError, match=r"cannot be copied or pickled: .* keep its state_dict\(\)"):
+        copied(pruner)
+
+
+GRADUAL = Gradual(Cubic(0.1), begin=2, end=11, every=3, criterion=Density)
+
+
+def test_a_gradual_cut_follows_its_schedule() -> None:
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
+    pruner = Pruner(model, optimizer)
+    pruner.prune_gradually(GRADUAL)
+    kept = []
+    for batch in batches(14):
+        step(model, optimizer, batch)
+        assert_pruned(pruner, model, optimizer)
+        kept.append(pruner.masks.kept)
+    first, second = (
+        round(Cubic(0.1)(progress) * 72) + round(Cubic(0.1)(progress) * 48) for progress in (1 / 3, 2 / 3)
+    )
+    assert kept == [120] * 4 + [first] * 3 + [second] * 3 + [12] * 4
+
+
+def test_a_gradual_cut_ends_exactly_where_the_step_does_not_divide() -> None:
+    gradual = Gradual(Cubic(0.3), begin=0, end=5, every=2)
+    asked = [gradual.criterion_at(step) for step in range(8)]
+    assert [step for step, criterion in enumerate(asked) if criterion is not None] == [2, 4, 5]
+    assert asked[5] == GlobalDensity(0.3)
+
+
+def test_a_gradual_cut_of_the_threshold() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
+    pruner = Pruner(model, optimizer)
+    weight = model[3].weight.detach().clone()
+    pruner.prune_gradually(Gradual(GrowingQuality(0.4), begin=0, end=1, criterion=StdThreshold))
+    step(model, optimizer, next(batches(1)))
+    assert torch.equal(pruner.masks["3.weight"], weight.abs() >= 0.4 * weight.double().std(correction=0))
+
+
+def test_a_gradual_cut_can_be_stopped() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    pruner = Pruner(model, optimizer)
+    pruner.prune_gradually(Gradual(Cubic(0.1), begin=0, end=4))
+    for index, batch in enumerate(batches(4)):
+        if index == 2:
+            pruner.prune_gradually(None)
+        step(model, optimizer, batch)
+    assert pruner.masks.kept == round(Cubic(0.1)(0.5) * 120)
+
+
+@pytest.mark.parametrize(("begin", "end", "every"), [(-1, 3, 1), (3, 3, 1), (0, 3, 0)])
+def test_refuses_a_gradual_cut_that_cannot_be(begin: int, end: int, every: int) -> None:
+    with pytest.raises(ConfigurationError, match=f"found begin={begin}, end={end}, every={every}"):
+        Gradual(Cubic(0.1), begin=begin, end=end, every=every)
+
+
+@pytest.mark.parametrize("interrupted", [1, 4, 5, 9, 12])
+def test_a_resumed_run_is_bitwise_the_same(interrupted: int) -> None:
+    def started() -> tuple[nn.Module, Optimizer, Pruner]:
+        model = network()
+        optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
+        pruner = Pruner(model, optimizer)
+        return model, optimizer, pruner
+
+    data = list(batches(14))
+    model, optimizer, pruner = started()
+    pruner.prune_gradually(GRADUAL)
+    file = io.BytesIO()
+    for index, batch in enumerate(data):
+        if index == interrupted:
+            torch.save(
+                {
+                    "model": model.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "pruner": pruner.state_dict(),
+                },
+                file,
+            )
+        step(model, optimizer, batch)
+    file.seek(0)
+    saved = torch.load(file, weights_only=True)
+    again, other, resumed = started()
+    again.load_state_dict(saved["model"])
+    other.load_state_dict(saved["optimizer"])
+    resumed.load_state_dict(saved["pruner"])
+    resumed.prune_gradually(GRADUAL)
+    for batch in data[interrupted:]:
+        step(again, other, batch)
+    assert resumed.masks == pruner.masks
+    assert resumed.steps == pruner.steps == 14
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+
+
+def test_load_state_dict_cuts_a_dense_network() -> None:
+    model, other = network(), network(seed=1)
+    pruner, resumed = Pruner(model), Pruner(other)
+    pruner.prune(Density(0.25))
+    resumed.load_state_dict(pruner.state_dict())
+    assert_pruned(resumed, other)
+
+
+def test_load_state_dict_refuses_what_is_not_its_own() -> None:
+    pruner = Pruner(network())
+    wider = Pruner(nn.Sequential(nn.Linear(6, 13), nn.Tanh(), nn.Identity(), nn.Linear(13, 4)))
+    before = pruner.masks
+    with pytest.raises(
+        CheckpointError, match=r"another network or another choice of layers: .* prunes 3\.we"
+    ):
+        pruner.load_state_dict(Pruner(network(), layers="0").state_dict())
+    with pytest.raises(
+        CheckpointError, match=r"of another network: mask of '0\.weight': its shape \(13, 6\)"
+    ):
+        pruner.load_state_dict(wider.state_dict())
+    with pytest.raises(
+        CheckpointError, match="expected the keys 'masks' and 'steps', found 'model', 'epoch'"
+    ):
+        pruner.load_state_dict({"model": {}, "epoch": 3})
+    with pytest.raises(CheckpointError, match=r"not a pruner's state: .* found none"):
+        pruner.load_state_dict({})
+    assert pruner.masks == before

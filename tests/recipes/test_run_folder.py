@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from secateur.errors import CheckpointError, StorageError
+from secateur.pruning.masks import Masks
+from secateur.recipes.run_folder import RunFolder, StageState
+
+IDENTITY: dict[str, Any] = {"name": "a", "plan": {"rounds": 2, "cut": {"density": 0.5}}, "seed": 0}
+
+
+def state() -> StageState:
+    masks = Masks({"weight": torch.tensor([True, False])})
+    return StageState({"weight": torch.tensor([1.5, 0.0])}, masks, [{"epoch": 1}], {"seconds": 1.0})
+
+
+def refuse() -> StageState:
+    raise AssertionError("a finished stage was made again")
+
+
+def test_a_finished_stage_is_read_and_not_made_again(tmp_path: Path) -> None:
+    first = RunFolder(tmp_path / "run", IDENTITY)
+    first.stage("dense", state)
+    first.close()
+    second = RunFolder(tmp_path / "run", IDENTITY)
+    second.partial("dense").write_bytes(b"left over")
+    found = second.stage("dense", refuse)
+    second.close()
+    assert torch.equal(found.model["weight"], torch.tensor([1.5, 0.0]))
+    assert found.masks == state().masks
+    assert (found.history, found.notes) == ([{"epoch": 1}], {"seconds": 1.0})
+    assert not second.partial("dense").exists()
+
+
+def test_a_folder_of_another_run_is_refused_naming_what_differs(tmp_path: Path) -> None:
+    RunFolder(tmp_path, IDENTITY).close()
+    before = (tmp_path / "run.json").read_bytes()
+    other = {"name": "a", "plan": {"rounds": 3, "cut": {"density": 0.5}}, "seed": 1, "threads": 2}
+    with pytest.raises(CheckpointError) as caught:
+        RunFolder(tmp_path, other)
+    assert str(caught.value) == (
+        f"{tmp_path} holds another run: plan.rounds is 2 there and 3 here; seed is 0 there and 1 here; "
+        "threads is None there and 2 here. Give this run another folder, or leave --out away and it gets one "
+        "named by its content"
+    )
+    assert (tmp_path / "run.json").read_bytes() == before
+
+
+@pytest.mark.parametrize("content", ["", '{"name": ', "\x00"])
+def test_a_damaged_identity_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(CheckpointError, match=r"run\.json is damaged .*give the run another folder"):
+        RunFolder(tmp_path, IDENTITY)
+
+
+def test_a_folder_of_something_else_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tex").write_text("")
+    with pytest.raises(
+        CheckpointError, match="is not empty and not the folder of a run; give the run a folder"
+    ):
+        RunFolder(tmp_path, IDENTITY)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CheckpointError, match="file is a file; give the run a folder of its own"):
+        RunFolder(tmp_path / "file", IDENTITY)
+    with pytest.raises(StorageError, match="cannot write"):
+        RunFolder(tmp_path / "file" / "below", IDENTITY)
+
+
+def test_two_processes_do_not_share_a_folder(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, IDENTITY)
+    script = (
+        "import json, sys; from pathlib import Path; from secateur.recipes.run_folder import RunFolder\n"
+        "RunFolder(Path(sys.argv[1]), json.loads(sys.argv[2]))"
+    )
+    command = [sys.executable, "-c", script, str(tmp_path), json.dumps(IDENTITY)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  # the script above
+    assert f"CheckpointError: another process is running in {tmp_path}; wait for it" in done.stderr
+    folder.close()
+    RunFolder(tmp_path, IDENTITY).close()
+
+
+def test_a_refused_folder_is_not_kept_locked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise StorageError("no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("secateur.recipes.run_folder.write_json", broken)
+        with pytest.raises(StorageError, match="no space"):
+            RunFolder(tmp_path, IDENTITY)
+    RunFolder(tmp_path, IDENTITY).close()
+
+
+def test_leftovers_of_a_killed_process_go_and_are_never_read(tmp_path: Path) -> None:
+    RunFolder(tmp_path, IDENTITY).close()
+    (tmp_path / "stages").mkdir()
+    leftovers = [tmp_path / "stages" / ".dense.pt.x1.tmp", tmp_path / ".result.json.y2.tmp"]
+    for leftover in leftovers:
+        leftover.write_bytes(b"half")
+    folder = RunFolder(tmp_path, IDENTITY)
+    assert folder.stage("dense", state).history == [{"epoch": 1}]
+    folder.close()
+    assert not any(leftover.exists() for leftover in leftovers)
+
+
+def test_a_truncated_stage_is_refused(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, IDENTITY)
+    folder.stage("dense", state)
+    path = tmp_path / "stages" / "dense.pt"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(
+        CheckpointError, match=r"dense\.pt is damaged .*remove it, and the run makes it again"
+    ):
+        folder.stage("dense", refuse)
+    torch.save({"model": {}}, path)
+    with pytest.raises(CheckpointError, match=r"dense\.pt does not hold a stage of a run; remove it"):
+        folder.stage("dense", refuse)
+    folder.close()
+
+
+def test_the_log_says_what_is_finished_and_nothing_else(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, IDENTITY)
+    folder.log({"epoch": 1})
+    folder.log({"epoch": 2})
+    folder.close()
+    again = RunFolder(tmp_path, IDENTITY)
+    again.log({"epoch": 1})
+    assert (tmp_path / "log.jsonl").read_text() == '{"epoch": 1}\n'
+    again.finished([{"epoch": 1}])
+    again.log({"epoch": 2})
+    again.finished([{"epoch": 2}])
+    again.close()
+    assert (tmp_path / "log.jsonl").read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+
+
+def test_a_log_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, IDENTITY)
+    (tmp_path / "log.jsonl").mkdir()
+    with pytest.raises(StorageError, match=r"cannot write .*log\.jsonl"):
+        folder.log({"epoch": 1})
+    folder.close()

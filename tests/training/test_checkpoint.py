@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from secateur.errors import CheckpointError, StorageError
+from secateur.training import checkpoint
+from secateur.training.checkpoint import (
+    load_checkpoint,
+    load_into,
+    load_weights,
+    save_checkpoint,
+    save_weights,
+)
+from tests.small import Dense, Tied
+
+
+def test_a_checkpoint_comes_back_as_it_was(tmp_path: Path) -> None:
+    content = {"tensor": torch.rand(3).to(torch.bfloat16), "nested": {"list": [1, 2.5, "text", None]}}
+    save_checkpoint(tmp_path / "a.pt", content)
+    found = load_checkpoint(tmp_path / "a.pt")
+    assert torch.equal(found["tensor"], content["tensor"])
+    assert found["nested"] == content["nested"]
+
+
+def test_every_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, {"model": Dense().state_dict(), "history": [{"loss": 1.0}]})
+    whole = path.read_bytes()
+    for share in (0.0, 0.001, 0.1, 0.5, 0.9, 0.99, 0.9999):
+        path.write_bytes(whole[: int(share * len(whole))])
+        message = r"a\.pt is damaged or not a checkpoint of Secateur .*remove it, and the run makes it again"
+        with pytest.raises(CheckpointError, match=message):
+            load_checkpoint(path)
+
+
+@pytest.mark.parametrize("content", [b"", b"\n", b"text", b"\x80\x02K\x01.", b"PK\x03\x04" + b"\0" * 99])
+def test_something_else_is_refused(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a.pt").write_bytes(content)
+    with pytest.raises(CheckpointError, match=r"a\.pt is"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+def test_nothing_in_a_file_is_executed(tmp_path: Path) -> None:
+    torch.save({"module": nn.Linear(1, 1)}, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match="damaged or not a checkpoint"):
+        load_checkpoint(tmp_path / "a.pt")
+
+
+def test_other_content_missing_files_and_folders_are_refused(tmp_path: Path) -> None:
+    torch.save([1, 2], tmp_path / "list.pt")
+    with pytest.raises(CheckpointError, match="it holds a list"):
+        load_checkpoint(tmp_path / "list.pt")
+    with pytest.raises(CheckpointError, match=r"there is no checkpoint .*none\.pt"):
+        load_checkpoint(tmp_path / "none.pt")
+    with pytest.raises(CheckpointError, match="IsADirectoryError"):
+        load_checkpoint(tmp_path)
+
+
+def test_weights_come_back_and_load_into_the_plain_class(tmp_path: Path) -> None:
+    model = Tied()
+    save_weights(tmp_path / "a.safetensors", model.state_dict())
+    found = load_weights(tmp_path / "a.safetensors")
+    Tied().load_state_dict(found, strict=True)
+    assert all(torch.equal(found[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_damaged_weights_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.safetensors"
+    save_weights(path, Dense().state_dict())
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(CheckpointError, match=r"a\.safetensors is damaged or not a safetensors file"):
+        load_weights(path)
+    with pytest.raises(CheckpointError, match="there is no file"):
+        load_weights(tmp_path / "none.safetensors")
+
+
+def test_another_network_is_refused_naming_every_difference() -> None:
+    state = dict(Dense().state_dict())
+    state["fc9.weight"] = state.pop("fc1.weight")
+    state["fc2.bias"] = torch.zeros(3)
+    state["fc3.weight"] = torch.zeros(5, 16)
+    model = Dense()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(CheckpointError) as caught:
+        load_into(model, state, "old.pt")
+    assert str(caught.value) == (
+        "old.pt is of another network: fc2.bias is (3,) but must be (16,); fc3.weight is (5, 16) but must be "
+        "(4, 16); missing fc1.weight; unexpected fc9.weight"
+    )
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, {"a": 1})
+
+    class Full:
+        def write(self, _content: bytes | memoryview, /) -> int:
+            raise OSError(28, "No space left on device")
+
+    real = checkpoint.write_atomically
+    monkeypatch.setattr(
+        checkpoint, "write_atomically", lambda path, write: real(path, lambda _: write(Full()))
+    )
+    with pytest.raises(StorageError, match="No space left on device"):
+        save_checkpoint(path, {"a": torch.zeros(1000)})
+    assert load_checkpoint(path) == {"a": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.pt"]
