@@ -1,9 +1,9 @@
-"""The paper's own comparisons on LeNet-300-100 and MNIST: ``python -m benchmarks.comparisons --data DIR``.
+"""The paper's own comparisons on LeNet-300-100: ``python -m benchmarks.comparisons --data DIR``.
 
-L1 against L2, with and without retraining (Fig 5); one shot against iterative (section 3.4); surviving weights kept
-against drawn anew and rewound (section 3.3). Every point is a density shared out by Erdos-Renyi among the layers, so
-that the comparisons differ in what they compare and in nothing else. Every round retrains for the same
-number of epochs.
+L1 against L2, with and without retraining (Fig 5); one shot against iterative (section 3.4); surviving
+weights kept against drawn anew and rewound (section 3.3). Every point is a density shared out by Erdos-Renyi
+among the layers, so that the comparisons differ in what they compare and in nothing else. Every round
+retrains for as many epochs.
 """
 
 from __future__ import annotations
@@ -74,7 +74,12 @@ def _cut(task: Task, seed: int, dense: State, density: float) -> float:
 
 
 def _retrain(
-    task: Task, seed: int, dense: State, densities: Sequence[float], phase: Phase, survivors: State | None = None
+    task: Task,
+    seed: int,
+    dense: State,
+    densities: Sequence[float],
+    phase: Phase,
+    survivors: State | None = None,
 ) -> list[float]:
     """The error after each round of cutting and retraining."""
     model = _network(seed, dense)
@@ -122,7 +127,10 @@ def compare(task: Task, seed: int) -> list[dict[str, Any]]:
     with seeded(seed, "drawn anew"):
         anew = _state(build_network("lenet-300-100"))
     for compression in (12, 32):
-        for name, survivors in (("survivors drawn anew", anew), ("survivors rewound", _state(_network(seed)))):
+        for name, survivors in (
+            ("survivors drawn anew", anew),
+            ("survivors rewound", _state(_network(seed))),
+        ):
             [error] = _retrain(task, seed, dense["L2"], [1 / compression], retrainings["L2"], survivors)
             add(f"L2, {name}", compression, error)
     return rows
@@ -174,7 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_json(
             parsed.json,
             {
-                "command": f"python -m benchmarks.comparisons --data DIR --seeds {' '.join(map(str, parsed.seeds))}",
+                "command": "python -m benchmarks.comparisons --data DIR --seeds "
+                + " ".join(map(str, parsed.seeds)),
                 "settings": settings,
                 "provenance": provenance(
                     configuration_hash=content_hash(settings), seed=parsed.seeds[0], threads=parsed.threads

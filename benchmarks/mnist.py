@@ -1,4 +1,4 @@
-"""A built-in recipe over several seeds on MNIST, and what it comes to: ``python -m benchmarks.mnist RECIPE ...``.
+"""A recipe over several seeds on MNIST, and what it comes to: ``python -m benchmarks.mnist RECIPE ...``.
 
 Runs are resumed, so that an interrupted benchmark goes on where it stopped, and seeds may be run by several
 processes at once: whichever comes last finds the others' results and writes the summary.
@@ -17,12 +17,12 @@ import numpy as np
 import torch
 
 from secateur.analysis.significance import paired_difference
+from secateur.cli.run import find_recipe
 from secateur.datasets import load_dataset
 from secateur.networks import NETWORKS, build_network
 from secateur.recipes.driver import train_prune_retrain
 from secateur.recipes.plan import Recipe
 from secateur.recipes.result import RunResult
-from secateur.cli.run import find_recipe
 from secateur.storage import write_json
 from secateur.training.checkpoint import load_weights
 from secateur.training.task import Task, image_task

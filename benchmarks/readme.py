@@ -1,4 +1,4 @@
-"""The README's tables, made from the committed results: ``python -m benchmarks.readme`` writes them into it."""
+"""The README's tables, made from the committed results: ``python -m benchmarks.readme``."""
 
 from __future__ import annotations
 
@@ -72,11 +72,20 @@ def _recipes(results: Path) -> str:
         )
     if not rows:
         return ""
-    header = ("recipe", "fewer weights", "dense error", "pruned error", "difference, points", "seeds", "for comparison")
+    header = (
+        "recipe",
+        "fewer weights",
+        "dense error",
+        "pruned error",
+        "difference, points",
+        "seeds",
+        "for comparison",
+    )
     return (
         _table(header, rows)
-        + "\nMNIST, test set, means over seeds; the difference is paired over seeds and test images, with its 95 % interval."
-        + " The far recipes shift training images by up to one pixel, for the dense network as well.\n"
+        + "\nMNIST, test set, means over seeds; the difference is paired over seeds and test images, with its"
+        + " 95 % interval. The far recipes shift training images by up to one pixel, for the dense network "
+        + "as well.\n"
     )
 
 
@@ -95,7 +104,11 @@ def _layers(results: Path) -> str:
             )
             for layer in loaded["summary"]["layers"]
         ]
-    return "" if not rows else "\nWeights kept by layer, per cent:\n\n" + _table(("recipe", "layer", "here", "paper"), rows)
+    return (
+        ""
+        if not rows
+        else "\nWeights kept by layer, per cent:\n\n" + _table(("recipe", "layer", "here", "paper"), rows)
+    )
 
 
 def _curves(results: Path) -> str:
@@ -108,7 +121,11 @@ def _curves(results: Path) -> str:
         header = (title, *(f"{point['compression']['mean']:.0f}x" for point in points))
         row = ("test error, %", *(f"{point['test_error']['mean']:.2f}" for point in points))
         parts.append(_table(header, [row]))
-    return "" if not parts else "\nError against compression (each point is a round, retrained briefly):\n\n" + "\n".join(parts)
+    return (
+        ""
+        if not parts
+        else "\nError against compression (each point is a round, retrained briefly):\n\n" + "\n".join(parts)
+    )
 
 
 def _comparisons(results: Path) -> str:
@@ -126,7 +143,8 @@ def _comparisons(results: Path) -> str:
     dense = {p["curve"]: p["mean_test_error"] for p in points if p["compression"] == 1}
     told = ", ".join(f"{curve} {error:.2f} %" for curve, error in dense.items())
     return (
-        f"\nThe paper's own comparisons on LeNet-300-100, test error in per cent, means of {points[0]['seeds']} seeds ({told}):\n\n"
+        "\nThe paper's own comparisons on LeNet-300-100, test error in per cent, "
+        f"means of {points[0]['seeds']} seeds ({told}):\n\n"
         + _table(("", *(f"{compression}x" for compression in compressions)), rows)
     )
 
@@ -136,11 +154,16 @@ def _overhead(results: Path) -> str:
     if loaded is None:
         return ""
     rows = [
-        (row["name"], f"{row['ratio']:.3f}" if row["ratio"] is not None else "", f"{row['limit']}" if row["limit"] is not None else "")
+        (
+            row["name"],
+            f"{row['ratio']:.3f}" if row["ratio"] is not None else "",
+            f"{row['limit']}" if row["limit"] is not None else "",
+        )
         for row in loaded["rows"]
     ]
-    return "\nWhat it costs, as ratios measured side by side in one run (limits are our own promise):\n\n" + _table(
-        ("measurement", "measured", "limit"), rows
+    return (
+        "\nWhat it costs, as ratios measured side by side in one run (limits are our own promise):\n\n"
+        + _table(("measurement", "measured", "limit"), rows)
     )
 
 

@@ -14,8 +14,9 @@ from secateur.errors import MissingExtraError
 if TYPE_CHECKING:
     from secateur.pruning.allocation import erdos_renyi, erdos_renyi_kernel, uniform
     from secateur.pruning.criteria import Criterion, Density, GlobalDensity, StdThreshold
+    from secateur.pruning.gradual import Gradual
     from secateur.pruning.masks import Masks
-    from secateur.pruning.pruner import Gradual, Pruner
+    from secateur.pruning.pruner import Pruner
     from secateur.pruning.regularisation import Regularisation
     from secateur.pruning.schedules import Cubic, Geometric, GrowingQuality, Linear, OneShot
     from secateur.pruning.scores import ProbabilisticMagnitude, Random, lamp, magnitude
@@ -34,7 +35,7 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "Density": ("secateur.pruning.criteria", "train"),
     "Geometric": ("secateur.pruning.schedules", "train"),
     "GlobalDensity": ("secateur.pruning.criteria", "train"),
-    "Gradual": ("secateur.pruning.pruner", "train"),
+    "Gradual": ("secateur.pruning.gradual", "train"),
     "GrowingQuality": ("secateur.pruning.schedules", "train"),
     "Linear": ("secateur.pruning.schedules", "train"),
     "Masks": ("secateur.pruning.masks", "train"),

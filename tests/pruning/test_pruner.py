@@ -20,7 +20,8 @@ from secateur.errors import (
     UnreachableTargetError,
 )
 from secateur.pruning.criteria import Density, GlobalDensity, StdThreshold
-from secateur.pruning.pruner import Gradual, Pruner
+from secateur.pruning.gradual import Gradual
+from secateur.pruning.pruner import Pruner
 from secateur.pruning.schedules import Cubic, GrowingQuality
 
 Make = Callable[[Any], Optimizer]

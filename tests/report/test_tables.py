@@ -30,6 +30,10 @@ def record() -> dict[str, Any]:
             "difference_interval": [-0.21, 0.11],
             "test_images": 10_000,
         },
+        "dead_neurons": {
+            "fc1": {"without_inputs": 31, "without_outputs": 30, "total": 300},
+            "fc2": {"without_inputs": 0, "without_outputs": 2, "total": 100},
+        },
     }
 
 
@@ -61,6 +65,7 @@ def test_the_summary_says_what_was_won_and_lost() -> None:
         "weights     265,200 -> 21,516   12.3x fewer",
         "test error  dense 1.64 % [1.41, 1.91], pruned 1.59 % [1.36, 1.85]",
         "difference  -0.05 points, 95 % interval [-0.21, +0.11], paired over 10,000 test images",
+        "dead        fc1 30 of 300",
     ]
 
 

@@ -10,7 +10,8 @@ from torch.nn import functional
 
 from secateur.errors import CheckpointError, DivergenceError
 from secateur.pruning.criteria import GlobalDensity
-from secateur.pruning.pruner import Gradual, Pruner
+from secateur.pruning.gradual import Gradual
+from secateur.pruning.pruner import Pruner
 from secateur.training.checkpoint import load_checkpoint, save_checkpoint
 from secateur.training.loop import Distillation, EpochRecord, Progress, batches, run_phases, teach
 from secateur.training.phase import Phase

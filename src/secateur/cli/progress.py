@@ -51,6 +51,7 @@ class RunDisplay:
         self._began = 0.0
         self._shown = 0.0
         self._epochs_done = 0
+        self._error = ""  # of the epoch before, so that it stays in sight during the next
 
     def __enter__(self) -> RunDisplay:
         self._bars.start()
@@ -76,7 +77,7 @@ class RunDisplay:
             return
         if not self._console.is_terminal:
             self._console.print(f"{label}: {epochs} epochs", highlight=False, markup=False)
-        self._epochs_done = 0
+        self._epochs_done, self._error = 0, ""
         self._began = self._shown = time.monotonic()
         self._task = self._bars.add_task(label.replace("[", r"\["), total=epochs, status="")
 
@@ -89,15 +90,16 @@ class RunDisplay:
         self._bars.update(
             self._task,
             completed=self._epochs_done + step / steps,
-            status=f"{rate:.0f} steps/s  loss {float(loss):.4f}",
+            status=f"{rate:.0f} steps/s  loss {float(loss):.4f}{self._error}",
         )
 
     def _on_epoch(self, record: EpochRecord) -> None:
         if self._quiet or self._task is None:
             return
         self._epochs_done += 1
+        self._error = f"  validation error {record.validation_error:.2f} %"
         self._began = time.monotonic()
-        status = f"loss {record.loss:.4f}  validation error {record.validation_error:.2f} %"
+        status = f"loss {record.loss:.4f}{self._error}"
         self._bars.update(self._task, completed=self._epochs_done, status=status)
         if not self._console.is_terminal:
             self._console.print(

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from typing import Any, final
 
 import torch
@@ -12,107 +11,18 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from secateur.errors import CheckpointError, ConfigurationError, MaskError, UnreachableTargetError
-from secateur.pruning.criteria import Criterion, GlobalDensity, compute_masks
+from secateur.pruning.criteria import Criterion, compute_masks
+from secateur.pruning.gradual import Gradual
 from secateur.pruning.layers import Selection, aliases, layer_name, prunable_weights, select_weights, unwrap
 from secateur.pruning.masks import Masks
 from secateur.pruning.neurons import Sweep, sweep_dead_neurons
-from secateur.pruning.schedules import Schedule
+from secateur.pruning.report import LayerReport, PruningReport
 
 # Multiplying by a mask of the weight's own type is five to ten times faster than by a boolean one, which
 # PyTorch converts number by number. A large weight's mask stays boolean, for the memory, and is converted a
 # piece at a time: a sixth of the time on VGG-16.
 _LARGE = 1 << 20
 _PIECE = 1 << 18
-
-
-@final
-@dataclass(frozen=True)
-class Gradual:
-    """A cut that grows inside one training run.
-
-    After step ``begin`` and until step ``end``, every ``every`` steps, the criterion is asked with the value
-    that the schedule has at ``(step - begin) / (end - begin)``.
-
-    Args:
-        schedule: Progress -> density (or quality, for a criterion that takes one).
-        begin: Optimizer step (counted by the pruner from its creation) after which it starts.
-        end: Optimizer step at which the final value is reached.
-        every: Steps between two cuts.
-        criterion: Value of the schedule -> criterion.
-
-    Raises:
-        ConfigurationError: Not 0 <= begin < end, or ``every`` below 1.
-
-    Source: Zhu and Gupta, arXiv 1710.01878, with `secateur.pruning.schedules.Cubic`.
-    """
-
-    schedule: Schedule
-    begin: int
-    end: int
-    every: int = 1
-    criterion: Callable[[float], Criterion] = GlobalDensity
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.begin < self.end or self.every < 1:
-            raise ConfigurationError(
-                "a gradual cut needs 0 <= begin < end and every >= 1; found "
-                f"begin={self.begin}, end={self.end}, every={self.every}"
-            )
-
-    def criterion_at(self, step: int) -> Criterion | None:
-        """What to cut after a step, if anything."""
-        due = self.begin < step <= self.end and ((step - self.begin) % self.every == 0 or step == self.end)
-        if not due:
-            return None
-        return self.criterion(self.schedule((step - self.begin) / (self.end - self.begin)))
-
-
-@final
-@dataclass(frozen=True)
-class LayerReport:
-    """How much of one layer lives."""
-
-    layer: str
-    shape: tuple[int, ...]
-    weights: int
-    kept: int
-
-    @property
-    def density(self) -> float:
-        """The fraction of weights kept, in 0..1."""
-        return self.kept / self.weights
-
-
-@final
-@dataclass(frozen=True)
-class PruningReport:
-    """How much of every layer lives; printed, it is a table."""
-
-    layers: tuple[LayerReport, ...]
-
-    @property
-    def kept(self) -> int:
-        """The number of living weights."""
-        return sum(row.kept for row in self.layers)
-
-    @property
-    def weights(self) -> int:
-        """The number of weights, living or not."""
-        return sum(row.weights for row in self.layers)
-
-    def __str__(self) -> str:
-        width = max(len("layer"), *(len(row.layer) for row in self.layers))
-        lines = [f"{'layer':<{width}}  {'shape':>18}  {'weights':>12}  {'kept':>12}  {'kept %':>7}"]
-        for row in self.layers:
-            shape = "x".join(str(size) for size in row.shape)
-            counts = f"{row.weights:>12,}  {row.kept:>12,}  {100 * row.density:>7.2f}"
-            lines.append(f"{row.layer:<{width}}  {shape:>18}  {counts}")
-        share = self.kept / self.weights
-        lines.append(
-            f"{'total':<{width}}  {'':>18}  {self.weights:>12,}  {self.kept:>12,}  {100 * share:>7.2f}"
-            f"   {1 / share:.1f}x fewer"
-        )
-        return "\n".join(lines)
 
 
 @final

@@ -15,8 +15,9 @@ from torch import Tensor, nn
 from secateur.errors import InterruptedRunError
 from secateur.pruning.compaction import compact, expand_into
 from secateur.pruning.dropout import apply_dropout_rule, dropout_predecessors
+from secateur.pruning.gradual import Gradual
 from secateur.pruning.masks import Masks
-from secateur.pruning.pruner import Gradual, Pruner
+from secateur.pruning.pruner import Pruner
 from secateur.recipes.fitting import check_fits
 from secateur.recipes.plan import GradualCut, Keep, Plan, Reinitialise, Rewind
 from secateur.recipes.result import RunResult, conclude
@@ -202,7 +203,7 @@ class _Run:
         small = compact(model, pruner.masks, self.task.image_shape)
         inner = Pruner(small.model, exclude=self.plan.exclude or None)
         inner.restrict(small.masks)
-        records = self._run_phases(name, small.model, inner, phases)
+        records = self._run_phases(name, small.model, inner, phases, total_weights=pruner.masks.total)
         inner.finalize()
         expand_into(model, small)
         return records
@@ -214,6 +215,7 @@ class _Run:
         pruner: Pruner | None,
         phases: tuple[Phase, ...],
         gradual: Gradual | None = None,
+        total_weights: int | None = None,
     ) -> list[EpochRecord]:
         return run_phases(
             _for_training(model),
@@ -227,6 +229,7 @@ class _Run:
             progress=Progress(
                 self.folder.partial(stage), self.save_every, self.observer.on_batch, self._log_epoch
             ),
+            total_weights=total_weights,
         )
 
     def _gradual(self, gradual: GradualCut, number: int, phase: Phase) -> Gradual:
@@ -256,7 +259,7 @@ class _Run:
     def _distillation(self) -> Distillation | None:
         if self.plan.teach is None:
             return None
-        teacher = self.build().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
+        teacher = _for_training(self.build())
         teacher.load_state_dict(dict(self.dense.model))
         table = teach(teacher, self.task, self.plan.teach.temperature)
         return Distillation(table, self.plan.teach.weight, self.plan.teach.temperature)

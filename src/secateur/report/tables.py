@@ -43,6 +43,16 @@ def summary(record: Mapping[str, Any]) -> RenderableType:
     error, weights = record["error"], record["weights"]
     dense, pruned = error["dense_interval"], error["pruned_interval"]
     low, high = error["difference_interval"]
+    # After a sweep a dead neuron has neither inputs nor outputs; with only one of the two it had to stay.
+    counts = {
+        layer: min(found["without_inputs"], found["without_outputs"])
+        for layer, found in record["dead_neurons"].items()
+    }
+    dead = [
+        f"{layer} {count} of {record['dead_neurons'][layer]['total']}"
+        for layer, count in counts.items()
+        if count
+    ]
     return Group(
         Text(f"weights     {weights['total']:,} -> {weights['kept']:,}   {record['compression']:.1f}x fewer"),
         Text(
@@ -53,6 +63,7 @@ def summary(record: Mapping[str, Any]) -> RenderableType:
             f"difference  {error['difference']:+.2f} points, 95 % interval [{low:+.2f}, {high:+.2f}], "
             f"paired over {error['test_images']:,} test images"
         ),
+        Text(f"dead        {', '.join(dead) or 'no neuron'}"),
     )
 
 

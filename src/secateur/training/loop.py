@@ -16,8 +16,9 @@ from torch.nn import functional
 from torch.optim import Optimizer
 
 from secateur.errors import CheckpointError, DivergenceError
+from secateur.pruning.gradual import Gradual
 from secateur.pruning.layers import select_weights
-from secateur.pruning.pruner import Gradual, Pruner
+from secateur.pruning.pruner import Pruner
 from secateur.training.checkpoint import load_checkpoint, load_into, save_checkpoint
 from secateur.training.evaluation import evaluate
 from secateur.training.freezing import train_only
@@ -153,6 +154,7 @@ def run_phases(
     distillation: Distillation | None = None,
     progress: Progress | None = None,
     stop_after: int | None = None,
+    total_weights: int | None = None,
 ) -> list[EpochRecord]:
     """Train a network for some phases; start again after an interruption and it ends with the same bits.
 
@@ -167,6 +169,7 @@ def run_phases(
         distillation: A teacher, if there is one.
         progress: Where the state after an epoch is kept, and who is told.
         stop_after: Stop after so many epochs in all, with the learning rates of the whole.
+        total_weights: What the records' density is a fraction of, if the network is a part of a larger one.
 
     Returns:
         One record an epoch.
@@ -200,7 +203,18 @@ def run_phases(
                 _watch(pruner, optimizer, connections)
                 pruner.prune_gradually(gradual if number == 0 else None)
             session = _Session(
-                model, optimizer, task, phase, seed, stage, number, pruner, distillation, accelerator, weights
+                model,
+                optimizer,
+                task,
+                phase,
+                seed,
+                stage,
+                number,
+                pruner,
+                total_weights,
+                distillation,
+                accelerator,
+                weights,
             )
             session.train(records, progress, stop_after)
     if pruner is not None:
@@ -221,6 +235,7 @@ class _Session:
     stage: str
     number: int
     pruner: Pruner | None
+    total_weights: int | None
     distillation: Distillation | None
     accelerator: Accelerator
     weights: list[nn.Parameter]
@@ -257,7 +272,7 @@ class _Session:
             validation_loss=check.loss,
             validation_error=check.error,
             learning_rate=float(self.optimizer.param_groups[0]["lr"]),
-            density=1.0 if self.pruner is None else self.pruner.masks.density,
+            density=self._density(),
             seconds=time.monotonic() - began,
         )
 
@@ -266,6 +281,12 @@ class _Session:
             f"{self.stage}, phase {self.number + 1}, epoch {epoch + 1}: {what}; what was finished before is "
             f"kept. Lower the learning rate (it is {self.phase.optimizer.learning_rate}) or set `clip`"
         )
+
+    def _density(self) -> float:
+        if self.pruner is None:
+            return 1.0
+        masks = self.pruner.masks
+        return masks.kept / (self.total_weights or masks.total)
 
     def _train_epoch(self, epoch: int, on_batch: BatchObserver | None) -> float:
         task, phase, model, optimizer = self.task, self.phase, self.model, self.optimizer
