@@ -116,7 +116,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             {
                 "command": (
                     f"python -m benchmarks.mnist {parsed.recipe} --data DIR --seeds {seeds} "
-                    f"--threads {parsed.threads} --json {parsed.json}"
+                    f"--threads {parsed.threads} --json benchmarks/results/{parsed.json.name}"
                 ),
                 "summary": summarise(results, recipe),
                 "runs": [dict(result.record) for result in results],
