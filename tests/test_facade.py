@@ -31,6 +31,16 @@ def test_the_public_names_are_those_that_can_be_resolved() -> None:
     assert sorted(secateur.__all__) == sorted(set(secateur.__all__))
 
 
+def test_a_plan_can_be_made_from_public_names_alone() -> None:
+    phase = secateur.Phase(epochs=1, batch_size=8, optimizer=secateur.Sgd(learning_rate=0.1))
+    for cut in (
+        secateur.GlobalCut(density=0.1),
+        secateur.DensityCut(density=0.1),
+        secateur.QualityCut(quality=1.0),
+    ):
+        assert secateur.Plan(dense=(phase,), cut=cut, retrain=(phase,)).cut == cut
+
+
 def test_an_unknown_name() -> None:
     with pytest.raises(AttributeError, match="module 'secateur' has no attribute 'Prunner'"):
         _ = secateur.Prunner

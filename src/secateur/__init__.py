@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 from secateur.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from secateur.datasets import load_dataset
+    from secateur.datasets.images import ImageDataset
     from secateur.pruning.allocation import erdos_renyi, erdos_renyi_kernel, uniform
     from secateur.pruning.criteria import Criterion, Density, GlobalDensity, StdThreshold
     from secateur.pruning.gradual import Gradual
@@ -22,31 +24,40 @@ if TYPE_CHECKING:
     from secateur.pruning.scores import ProbabilisticMagnitude, Random, lamp, magnitude
     from secateur.recipes.builtin import builtin_recipe
     from secateur.recipes.driver import train_prune_retrain
-    from secateur.recipes.plan import Plan, Recipe, read_recipe
+    from secateur.recipes.plan import DensityCut, GlobalCut, Plan, QualityCut, Recipe, read_recipe
     from secateur.recipes.result import RunResult, read_result
+    from secateur.training.phase import Adam, AdamW, Phase, Sgd
     from secateur.training.task import Task, image_task
 
 __version__ = "0.1.0"
 
 # Name -> where it lives and which extra brings what it needs.
 _PUBLIC: dict[str, tuple[str, str]] = {
+    "Adam": ("secateur.training.phase", "train"),
+    "AdamW": ("secateur.training.phase", "train"),
     "Criterion": ("secateur.pruning.criteria", "train"),
     "Cubic": ("secateur.pruning.schedules", "train"),
     "Density": ("secateur.pruning.criteria", "train"),
+    "DensityCut": ("secateur.recipes.plan", "train"),
     "Geometric": ("secateur.pruning.schedules", "train"),
+    "GlobalCut": ("secateur.recipes.plan", "train"),
     "GlobalDensity": ("secateur.pruning.criteria", "train"),
     "Gradual": ("secateur.pruning.gradual", "train"),
     "GrowingQuality": ("secateur.pruning.schedules", "train"),
+    "ImageDataset": ("secateur.datasets.images", "train"),
     "Linear": ("secateur.pruning.schedules", "train"),
     "Masks": ("secateur.pruning.masks", "train"),
     "OneShot": ("secateur.pruning.schedules", "train"),
+    "Phase": ("secateur.training.phase", "train"),
     "Plan": ("secateur.recipes.plan", "train"),
     "ProbabilisticMagnitude": ("secateur.pruning.scores", "train"),
     "Pruner": ("secateur.pruning.pruner", "train"),
+    "QualityCut": ("secateur.recipes.plan", "train"),
     "Random": ("secateur.pruning.scores", "train"),
     "Recipe": ("secateur.recipes.plan", "train"),
     "Regularisation": ("secateur.pruning.regularisation", "train"),
     "RunResult": ("secateur.recipes.result", "train"),
+    "Sgd": ("secateur.training.phase", "train"),
     "StdThreshold": ("secateur.pruning.criteria", "train"),
     "Task": ("secateur.training.task", "train"),
     "builtin_recipe": ("secateur.recipes.builtin", "train"),
@@ -54,6 +65,7 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "erdos_renyi_kernel": ("secateur.pruning.allocation", "train"),
     "image_task": ("secateur.training.task", "train"),
     "lamp": ("secateur.pruning.scores", "train"),
+    "load_dataset": ("secateur.datasets", "train"),
     "magnitude": ("secateur.pruning.scores", "train"),
     "read_recipe": ("secateur.recipes.plan", "train"),
     "read_result": ("secateur.recipes.result", "train"),
@@ -62,23 +74,31 @@ _PUBLIC: dict[str, tuple[str, str]] = {
 }
 
 __all__ = [
+    "Adam",
+    "AdamW",
     "Criterion",
     "Cubic",
     "Density",
+    "DensityCut",
     "Geometric",
+    "GlobalCut",
     "GlobalDensity",
     "Gradual",
     "GrowingQuality",
+    "ImageDataset",
     "Linear",
     "Masks",
     "OneShot",
+    "Phase",
     "Plan",
     "ProbabilisticMagnitude",
     "Pruner",
+    "QualityCut",
     "Random",
     "Recipe",
     "Regularisation",
     "RunResult",
+    "Sgd",
     "StdThreshold",
     "Task",
     "builtin_recipe",
@@ -86,6 +106,7 @@ __all__ = [
     "erdos_renyi_kernel",
     "image_task",
     "lamp",
+    "load_dataset",
     "magnitude",
     "read_recipe",
     "read_result",

@@ -102,6 +102,17 @@ def test_a_tied_layer_has_no_weights_to_lose_but_computes() -> None:
     assert (rows[1].density, rows[1].flop_kept) == (1.0, 0.5)
 
 
+def test_a_tied_layer_computes_with_what_is_left_of_the_tensor_it_shares() -> None:
+    tied = (COSTS[0], replace(COSTS[1], weights=0))
+    rows = layer_table(tied, {"a": 10}, {"a": 0.5, "b": 1.0}, densities={"a": 0.7, "b": 0.1})
+    assert [(row.density, row.flop_kept) for row in rows] == [(0.1, 0.1), (0.1, 0.05)]
+    total = total_row(rows)
+    assert (total.weights, total.kept, total.density) == (100, 10, 0.1)
+    assert total.flop_kept == pytest.approx((0.1 * COSTS[0].flop + 0.05 * COSTS[1].flop) / 900)
+    with pytest.raises(LayerSelectionError, match="densities names 'c', which has no costs"):
+        layer_table(tied, {}, {"a": 0.5, "b": 1.0}, densities={"c": 0.1})
+
+
 @pytest.mark.parametrize("kept", [-1, 101])
 def test_keeping_more_or_less_than_there_is_is_refused(kept: int) -> None:
     with pytest.raises(

@@ -10,6 +10,7 @@ import torch
 import yaml
 from rich.console import Console
 
+import secateur
 from secateur.cli import run as run_module
 from secateur.cli.main import main
 from secateur.datasets.images import ImageDataset
@@ -66,6 +67,13 @@ def test_help_names_the_verbs_and_loads_nothing_for_it(capsys: pytest.CaptureFix
     out = capsys.readouterr().out
     assert "run" in out
     assert "demo" in out
+
+
+def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--version"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"secateur {secateur.__version__}\n"
 
 
 def test_help_of_run_lists_every_recipe(capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,9 +176,16 @@ def test_a_run_in_plain_lines_and_again(tmp_path: Path, capsys: pytest.CaptureFi
     assert lines[4] == "[2/2] round-01: 1 epochs"
     assert any(line.split()[:1] == ["fc1"] for line in lines)
     assert any("fewer" in line for line in lines)
+    (difference,) = [line for line in lines if line.startswith("difference")]
+    assert len(difference) > 80  # the console's width, at which a line must not break
+    assert difference.endswith("paired over 200 test images")
     assert lines[-1] == f"result      {tmp_path / 'out' / 'result.json'}"
     record = json.loads((tmp_path / "out" / "result.json").read_text())
     assert (record["name"], record["seed"]) == ("tiny", 2)
+    assert record["configuration"]["settings"] == {
+        "model": "lenet-300-100",
+        "data": {"name": "digits", "validation": 40, "shift": 0},
+    }
     assert main(words) == 0
     again = capsys.readouterr().out
     assert "[1/2] dense: finished before, kept" in again

@@ -1,5 +1,7 @@
 import math
+import re
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -153,3 +155,42 @@ def test_refuses_what_is_no_quality(wrong: float) -> None:
         StdThreshold(wrong)
     with pytest.raises(ConfigurationError, match=message):
         StdThreshold(1.0, layers={"fc1": wrong})
+
+
+@pytest.mark.parametrize("wrong", ["0.1", None, True, [0.1]], ids=repr)
+def test_refuses_what_is_no_number(wrong: object) -> None:
+    for build in (Density, GlobalDensity):
+        with pytest.raises(
+            ConfigurationError, match=f"above 0 and at most 1; found {re.escape(repr(wrong))}"
+        ):
+            build(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=f"at or above zero; found {re.escape(repr(wrong))}"):
+        StdThreshold(wrong)  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match="above 0 and at most 1; found"):
+        Density(0.1, layers={"fc1": wrong})  # type: ignore[dict-item]
+
+
+def test_numpys_numbers_are_numbers() -> None:
+    assert Density(np.float32(0.5)) == Density(0.5)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("build", [Density, StdThreshold], ids=["density", "threshold"])
+def test_refuses_layers_without_values(build: type[Density] | type[StdThreshold]) -> None:
+    with pytest.raises(ConfigurationError, match=r"gives layers their own values, .* found \['fc1'\]"):
+        build(0.1, layers=["fc1"])  # type: ignore[arg-type]
+
+
+def test_refuses_what_is_no_criterion() -> None:
+    with pytest.raises(ConfigurationError, match=r"found 0\.1; did you mean sc\.Density\(0\.1\)\?$"):
+        compute_masks(weights_of(10), 0.1)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("wrong", [math.nan, math.inf])
+def test_a_threshold_refuses_weights_that_are_not_finite(wrong: float) -> None:
+    weights = weights_of(10, 10)
+    weights["fc2.weight"][0, 0] = wrong
+    said = "1 weights are NaN and 0 infinite" if math.isnan(wrong) else "0 weights are NaN and 1 infinite"
+    with pytest.raises(ConfigurationError, match=f"^layer 'fc2': {said}, so .* did training diverge"):
+        compute_masks(weights, StdThreshold(0.5))
+    alive = Masks({name: torch.isfinite(weight) for name, weight in weights.items()})
+    assert compute_masks(weights, StdThreshold(0.0), alive) == alive

@@ -252,3 +252,72 @@ def test_the_compiler_is_not_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  our own text
     assert done.stdout.strip() == "False"
+
+
+class Nested(nn.Module):
+    """Modules that hold several connections each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(3, 4)
+        self.attention = nn.MultiheadAttention(4, 2)
+        self.head = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Linear(8, 2))
+
+
+LSTM = ["lstm.weight_ih_l0", "lstm.weight_hh_l0"]
+ATTENTION = ["attention.in_proj_weight", "attention.out_proj.weight"]
+HEAD = ["head.0.weight", "head.2.weight"]
+
+
+@pytest.mark.parametrize(
+    ("layers", "expected"),
+    [
+        ("lstm", LSTM),
+        ("attention", ATTENTION),
+        ("attention.out_proj", ATTENTION[1:]),
+        ("head", HEAD),
+        ("[hl]???", LSTM + HEAD),
+        ("re:(lstm|head)", LSTM + HEAD),
+        (["lstm", "head.2"], LSTM + HEAD[1:]),
+        ("lstm.bias_ih_l0", ["lstm.bias_ih_l0"]),
+    ],
+    ids=str,
+)
+def test_a_modules_path_names_all_its_connections(layers: str | list[str], expected: list[str]) -> None:
+    assert list(select_weights(Nested(), layers=layers)) == expected
+    if not any("bias" in name for name in expected):
+        everything = LSTM + ATTENTION + HEAD
+        left = [name for name in everything if name not in expected]
+        assert list(select_weights(Nested(), exclude=layers)) == left
+
+
+def test_a_module_and_a_layer_in_it_ask_twice() -> None:
+    with pytest.raises(
+        LayerSelectionError, match=r"'head\.2' is asked for twice: by 'head' and by 'head\.2'"
+    ):
+        select_weights(Nested(), layers=["head", "head.2"])
+
+
+def test_a_value_for_a_module_is_a_value_for_all_its_weights() -> None:
+    names = aliases(prunable_weights(Nested()))
+    chosen = list(select_weights(Nested()))
+    values = resolve_layer_values(chosen, {"lstm": 0.1, "attention": 0.2, "head.0": 0.3}, names)
+    assert values == dict.fromkeys(LSTM, 0.1) | dict.fromkeys(ATTENTION, 0.2) | {"head.0.weight": 0.3}
+    with pytest.raises(LayerSelectionError, match=r"'attention\.out_proj' is asked for twice"):
+        resolve_layer_values(chosen, {"attention": 0.2, "attention.out_proj": 0.3}, names)
+
+
+def test_a_layers_own_name_is_not_that_of_what_a_subclass_holds_beside_it() -> None:
+    model = nn.ModuleDict({"fc": nn.Linear(4, 4)})
+    model["fc"].adapter = nn.Linear(4, 4)
+    assert list(select_weights(model, layers="fc")) == ["fc.weight"]
+    names = aliases(prunable_weights(model))
+    assert resolve_layer_values(["fc.weight", "fc.adapter.weight"], {"fc": 0.1}, names) == {"fc.weight": 0.1}
+
+
+def test_computed_weights_are_refused_by_the_path_of_a_module_around_them() -> None:
+    model = nn.ModuleDict({"head": nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), "fc": nn.Linear(4, 4)})
+    parametrizations.weight_norm(model["head"][1])
+    with pytest.raises(LayerSelectionError, match=r"layer 'head\.1': its weight is computed"):
+        select_weights(model, layers="head")
+    assert list(select_weights(model, exclude="head")) == ["fc.weight"]

@@ -1,7 +1,6 @@
 """Pruned weights and their moments are zero after every step, and the rest is untouched."""
 
 import copy
-import io
 import math
 import pickle
 from collections.abc import Callable, Iterator
@@ -22,7 +21,7 @@ from secateur.errors import (
 from secateur.pruning.criteria import Density, GlobalDensity, StdThreshold
 from secateur.pruning.gradual import Gradual
 from secateur.pruning.pruner import Pruner
-from secateur.pruning.schedules import Cubic, GrowingQuality
+from secateur.pruning.schedules import Cubic
 
 Make = Callable[[Any], Optimizer]
 OPTIMIZERS: dict[str, Make] = {
@@ -188,6 +187,63 @@ def test_gradient_accumulation() -> None:
     assert pruner.steps == 3
 
 
+def test_an_optimizer_that_lacks_a_trainable_weight_is_refused() -> None:
+    model = network()
+    first = torch.optim.SGD(model[0].parameters(), lr=0.1)
+    second = torch.optim.AdamW(model[3].parameters(), lr=0.1)
+    with pytest.raises(ConfigurationError, match=r"this optimizer lacks 3, under .* as `layers=`; freeze"):
+        Pruner(model, first)
+    pruner = Pruner(model)
+    with pytest.raises(ConfigurationError, match="this optimizer lacks 0, under pruning and trainable"):
+        pruner.attach(second)
+    model[0].requires_grad_(False)
+    pruner.attach(second)
+
+
+def test_two_optimizers_with_a_pruner_each() -> None:
+    model = network()
+    first = torch.optim.SGD(model[0].parameters(), lr=0.1, momentum=0.9)
+    second = torch.optim.AdamW(model[3].parameters(), lr=0.1)
+    pruners = (Pruner(model, first, layers="0"), Pruner(model, second, layers="3"))
+    for pruner in pruners:
+        pruner.prune(Density(0.25))
+    for inputs, targets in batches(3):
+        nn.functional.mse_loss(model(inputs), targets).backward()
+        first.step()
+        second.step()
+    for pruner, optimizer in zip(pruners, (first, second), strict=True):
+        assert assert_pruned(pruner, model, optimizer) > 0
+        assert pruner.report().revived == 0
+
+
+def test_a_refused_optimizer_leaves_the_pruner_watching_the_one_before() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.25))
+    with pytest.raises(ConfigurationError, match="this optimizer lacks 0"):
+        pruner.attach(torch.optim.SGD(model[3].parameters(), lr=0.1))
+    step(model, optimizer, next(batches(1)))
+    assert_pruned(pruner, model)
+
+
+def test_infinity_at_a_pruned_place_is_counted_and_then_cleared() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.25))
+    weight, dead = model[0].weight, ~pruner.masks["0.weight"]
+    step(model, optimizer, next(batches(1)))
+    weight.grad[dead] = math.inf
+    optimizer.step()
+    assert pruner.report().revived == int(dead.sum())
+    pruner.attach(optimizer)
+    assert pruner.report().revived == 0
+    assert_pruned(pruner, model, optimizer)
+    step(model, optimizer, next(batches(1)))
+    assert_pruned(pruner, model, optimizer)
+
+
 @pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
 def test_a_step_that_mixed_precision_skips(fused: bool) -> None:
     model = network()
@@ -256,8 +312,8 @@ def test_a_model_that_changes_type_under_the_pruner() -> None:
 
 @pytest.mark.parametrize("piece", [1, 20, 30, 1 << 18])
 def test_a_large_weight(monkeypatch: pytest.MonkeyPatch, piece: int) -> None:
-    monkeypatch.setattr("secateur.pruning.pruner._LARGE", 60)
-    monkeypatch.setattr("secateur.pruning.pruner._PIECE", piece)
+    monkeypatch.setattr("secateur.pruning.enforcement._LARGE", 60)
+    monkeypatch.setattr("secateur.pruning.enforcement._PIECE", piece)
     model = network()
     optimizer = torch.optim.Adam(model.parameters(), lr=0.1)
     pruner = Pruner(model, optimizer)
@@ -363,6 +419,33 @@ def test_report() -> None:
     assert lines[-1].split() == ["total", "120", "30", "25.00", "4.0x", "fewer"]
 
 
+def test_the_report_says_what_was_revived_behind_the_pruners_back() -> None:
+    model = network()
+    first = torch.optim.SGD(model.parameters(), lr=0.1)
+    pruner = Pruner(model, first)
+    pruner.prune(Density(0.25))
+    assert pruner.report().warning is None
+    step(model, torch.optim.SGD(model.parameters(), lr=0.1), next(batches(1)))
+    report = pruner.report()
+    assert [row.revived for row in report.layers] == [54, 36]
+    assert (report.kept, report.revived) == (30, 90)
+    last = str(report).splitlines()[-1]
+    assert last.startswith("WARNING: 90 pruned weights are not zero, in 0 (54), 3 (36): they were loaded")
+    assert "call pruner.enforce(), or pruner.attach(optimizer)" in last
+    pruner.enforce()
+    assert "WARNING" not in str(pruner.report())
+
+
+def test_finalize_warns_of_what_was_revived_and_sets_it_to_zero() -> None:
+    model = network()
+    pruner = Pruner(model)
+    pruner.prune(Density(0.25))
+    model.load_state_dict(network(seed=5).state_dict())
+    with pytest.warns(UserWarning, match=r"finalize\(\) sets them to zero now: 90 pruned weights are not"):
+        pruner.finalize()
+    assert_pruned(pruner, model)
+
+
 def test_finalize_lets_go() -> None:
     model = network()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
@@ -402,6 +485,22 @@ def test_refusals() -> None:
     pruner.prune(Density(0.25))
     with pytest.raises(UnreachableTargetError, match="asked to keep 36 of 72 weights but only 18 are alive"):
         pruner.prune(Density(0.5))
+    for wrong, message in (
+        (
+            0.1,
+            r"expected StdThreshold, Density or GlobalDensity, found 0\.1; did you mean sc\.Density\(0\.1\)",
+        ),
+        (Density, r"found <class .*Density'>; did you mean sc\.Density\(0\.1\)"),
+        ("0.1", r"expected StdThreshold, Density or GlobalDensity, found '0\.1'$"),
+    ):
+        with pytest.raises(ConfigurationError, match=message):
+            pruner.prune(wrong)  # type: ignore[arg-type]
+    with pytest.raises(
+        ConfigurationError, match=r"expected a network \(torch\.nn\.Module\), found generator"
+    ):
+        Pruner(model.parameters())  # type: ignore[arg-type]
+    with pytest.raises(ConfigurationError, match=r"expected an optimizer \(.*\), found generator; give the"):
+        Pruner(model, model.parameters())  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match="counts optimizer steps, and this pruner watches no optimi"):
         pruner.prune_gradually(Gradual(Cubic(0.1), begin=0, end=2))
 
@@ -411,97 +510,6 @@ def test_a_copy_of_the_pruner_would_watch_nothing(copied: Callable[[object], obj
     pruner = Pruner(network())
     with pytest.raises(ConfigurationError, match=r"cannot be copied or pickled: .* keep its state_dict\(\)"):
         copied(pruner)
-
-
-GRADUAL = Gradual(Cubic(0.1), begin=2, end=11, every=3, criterion=Density)
-
-
-def test_a_gradual_cut_follows_its_schedule() -> None:
-    model = network()
-    optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
-    pruner = Pruner(model, optimizer)
-    pruner.prune_gradually(GRADUAL)
-    kept = []
-    for batch in batches(14):
-        step(model, optimizer, batch)
-        assert_pruned(pruner, model, optimizer)
-        kept.append(pruner.masks.kept)
-    first, second = (
-        round(Cubic(0.1)(progress) * 72) + round(Cubic(0.1)(progress) * 48) for progress in (1 / 3, 2 / 3)
-    )
-    assert kept == [120] * 4 + [first] * 3 + [second] * 3 + [12] * 4
-
-
-def test_a_gradual_cut_ends_exactly_where_the_step_does_not_divide() -> None:
-    gradual = Gradual(Cubic(0.3), begin=0, end=5, every=2)
-    asked = [gradual.criterion_at(step) for step in range(8)]
-    assert [step for step, criterion in enumerate(asked) if criterion is not None] == [2, 4, 5]
-    assert asked[5] == GlobalDensity(0.3)
-
-
-def test_a_gradual_cut_of_the_threshold() -> None:
-    model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.0)
-    pruner = Pruner(model, optimizer)
-    weight = model[3].weight.detach().clone()
-    pruner.prune_gradually(Gradual(GrowingQuality(0.4), begin=0, end=1, criterion=StdThreshold))
-    step(model, optimizer, next(batches(1)))
-    assert torch.equal(pruner.masks["3.weight"], weight.abs() >= 0.4 * weight.double().std(correction=0))
-
-
-def test_a_gradual_cut_can_be_stopped() -> None:
-    model = network()
-    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
-    pruner = Pruner(model, optimizer)
-    pruner.prune_gradually(Gradual(Cubic(0.1), begin=0, end=4))
-    for index, batch in enumerate(batches(4)):
-        if index == 2:
-            pruner.prune_gradually(None)
-        step(model, optimizer, batch)
-    assert pruner.masks.kept == round(Cubic(0.1)(0.5) * 120)
-
-
-@pytest.mark.parametrize(("begin", "end", "every"), [(-1, 3, 1), (3, 3, 1), (0, 3, 0)])
-def test_refuses_a_gradual_cut_that_cannot_be(begin: int, end: int, every: int) -> None:
-    with pytest.raises(ConfigurationError, match=f"found begin={begin}, end={end}, every={every}"):
-        Gradual(Cubic(0.1), begin=begin, end=end, every=every)
-
-
-@pytest.mark.parametrize("interrupted", [1, 4, 5, 9, 12])
-def test_a_resumed_run_is_bitwise_the_same(interrupted: int) -> None:
-    def started() -> tuple[nn.Module, Optimizer, Pruner]:
-        model = network()
-        optimizer = torch.optim.AdamW(model.parameters(), lr=0.05)
-        pruner = Pruner(model, optimizer)
-        return model, optimizer, pruner
-
-    data = list(batches(14))
-    model, optimizer, pruner = started()
-    pruner.prune_gradually(GRADUAL)
-    file = io.BytesIO()
-    for index, batch in enumerate(data):
-        if index == interrupted:
-            torch.save(
-                {
-                    "model": model.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "pruner": pruner.state_dict(),
-                },
-                file,
-            )
-        step(model, optimizer, batch)
-    file.seek(0)
-    saved = torch.load(file, weights_only=True)
-    again, other, resumed = started()
-    again.load_state_dict(saved["model"])
-    other.load_state_dict(saved["optimizer"])
-    resumed.load_state_dict(saved["pruner"])
-    resumed.prune_gradually(GRADUAL)
-    for batch in data[interrupted:]:
-        step(again, other, batch)
-    assert resumed.masks == pruner.masks
-    assert resumed.steps == pruner.steps == 14
-    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
 
 
 def test_load_state_dict_cuts_a_dense_network() -> None:

@@ -62,3 +62,9 @@ def test_a_schedule_never_asks_for_more_than_it_did() -> None:
     # initial^(1-t) final^t came out below its end: a weight was gone that the last round wanted.
     schedule = Geometric(0.3, 0.3)
     assert {schedule(step / 1000) for step in range(1001)} == {0.3}
+
+
+@pytest.mark.parametrize("schedule", [OneShot, Linear, Geometric, Cubic, GrowingQuality])
+def test_refuses_what_is_no_number(schedule: type[Cubic]) -> None:
+    with pytest.raises(ConfigurationError, match=r"final='0\.1'$"):
+        schedule("0.1")  # type: ignore[arg-type]

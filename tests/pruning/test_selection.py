@@ -221,3 +221,16 @@ def test_why_the_deviation_is_of_the_living() -> None:
     assert over_all == pytest.approx(living * math.sqrt(density), rel=1e-3)
     assert int(keep_above_threshold(pruned, 1.7 * over_all, alive).sum()) == int(alive.sum())
     assert int(keep_above_threshold(pruned, 1.7 * living, alive).sum()) < 0.1 * int(alive.sum())
+
+
+def test_a_threshold_refuses_nan() -> None:
+    weight = torch.tensor([1.0, math.nan, 2.0])
+    with pytest.raises(ConfigurationError, match=r"1 weights are NaN and the threshold is 1\.5; NaN cannot"):
+        keep_above_threshold(weight, 1.5)
+    with pytest.raises(ConfigurationError, match="0 weights are NaN and the threshold is nan"):
+        keep_above_threshold(torch.ones(2), math.nan)
+    with pytest.raises(ConfigurationError, match="1 weights are NaN and 0 infinite"):
+        surviving_deviation(weight)
+    alive = ~weight.isnan()
+    assert keep_above_threshold(weight, 1.5, alive).tolist() == [False, False, True]
+    assert surviving_deviation(weight, alive) == 0.5

@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import pytest
+import torch
+from torch import Tensor, nn
 
 from secateur.errors import (
     CheckpointError,
@@ -86,18 +91,113 @@ def test_a_full_disk_at_any_write_loses_nothing_finished(
     assert all(path.stat().st_mtime_ns == at for path, at in before.items())
 
 
-def test_a_folder_of_another_network_is_refused_naming_every_tensor(tmp_path: Path) -> None:
-    run(tmp_path)
-    with pytest.raises(CheckpointError, match=r"dense\.pt is of another network: ") as caught:
-        run(tmp_path, Conv)
-    assert "fc1.weight is (24, 144) but must be (4, 100)" in str(caught.value)
-    for name in (
-        "missing conv1.weight",
-        "missing conv1.bias",
-        "unexpected fc2.bias",
-        "unexpected fc3.weight",
+class Shrunk(Dense):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) / 2
+
+
+class Activated(nn.Module):
+    def __init__(self, activation: type[nn.Module]) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(nn.Flatten(), nn.Linear(144, 8), activation(), nn.Linear(8, 4))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return cast("Tensor", self.layers(x))
+
+
+def _scaled() -> Dense:
+    model = Dense()
+    with torch.no_grad():
+        model.fc1.weight.mul_(2)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "differs"),
+    [
+        (Dense, Conv, "network.class is 'tests.small.Dense' there and 'tests.small.Conv' here"),
+        (Dense, Shrunk, "network.class is 'tests.small.Dense' there and 'tests.recipes.test_driver_failures"),
+        (lambda: Activated(nn.ReLU), lambda: Activated(nn.Tanh), "network.repr is 'Activated("),
+        (Dense, _scaled, "network.initial_weights is "),
+    ],
+)
+def test_a_folder_of_another_network_is_refused(
+    tmp_path: Path, first: Callable[[], nn.Module], second: Callable[[], nn.Module], differs: str
+) -> None:
+    run(tmp_path / "a", first, plan(retrain=[phase(0)]))
+    with pytest.raises(CheckpointError, match=rf"holds another run: .*{re.escape(differs)}"):
+        run(tmp_path / "a", second, plan(retrain=[phase(0)]))
+
+
+def test_networks_of_the_same_shapes_get_folders_of_their_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    short = plan(rounds=1, retrain=[phase(0)])
+    found = [train_prune_retrain(model, TASK, short, seed=1) for model in (Dense, Shrunk, Dense)]
+    assert found[0].folder != found[1].folder
+    assert found[0].folder == found[2].folder
+    assert found[0].dense_error == found[2].dense_error
+    with_settings = train_prune_retrain(Dense, TASK, short, seed=1, settings={"shift": 1})
+    assert with_settings.folder != found[0].folder
+    assert with_settings.record["configuration"]["settings"] == {"shift": 1}
+
+
+def test_the_configurations_hash_does_not_depend_on_the_seed(tmp_path: Path) -> None:
+    short = plan(rounds=1, retrain=[phase(0)])
+    records = [run(tmp_path / str(seed), the_plan=short, seed=seed).record for seed in (0, 1)]
+    hashes = {record["provenance"]["configuration_hash"] for record in records}
+    assert len(hashes) == 1
+
+
+def test_a_finished_run_is_read_with_other_threads_and_another_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(tmp_path / "a")
+    with pytest.raises(InterruptedRunError):
+        run(tmp_path / "b", observer=_break_at(1, KeyboardInterrupt()))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
+    monkeypatch.setattr(torch, "__version__", "9.9")
+    assert run(tmp_path / "a").record == first.record
+    with pytest.raises(
+        CheckpointError, match=r"threads is 1 there and 7 here; torch is '.*' there and '9\.9'"
     ):
-        assert name in str(caught.value)
+        run(tmp_path / "b")
+
+
+@pytest.mark.parametrize("epoch", [2, 3, 4])
+def test_an_interruption_loses_no_finished_epoch_however_seldom_the_state_is_written(
+    tmp_path: Path, epoch: int
+) -> None:
+    rarely = {"save_every": 1e9}
+    with pytest.raises(InterruptedRunError, match=r"kept in .*, but for the epoch under way: run the same"):
+        run(tmp_path / "a", observer=_break_at(epoch, KeyboardInterrupt()), **rarely)
+    before = log(tmp_path / "a")
+    assert len(before) == epoch
+    result = run(tmp_path / "a", **rarely).record
+    run(tmp_path / "b")
+    assert log(tmp_path / "a")[:epoch] == before  # their seconds too: no epoch was trained again
+    assert same(tensors(tmp_path / "a"), tensors(tmp_path / "b"))
+    assert result["phases"] == [
+        {
+            "stage": stage,
+            "phase": 0,
+            "epochs": epochs,
+            "seconds": sum(line["seconds"] for line in log(tmp_path / "a") if line["stage"] == stage),
+        }
+        for stage, epochs in (("dense", 2), ("round-01", 1), ("round-02", 1))
+    ]
+    assert result["seconds"] == {part["stage"]: part["seconds"] for part in result["phases"]}
+
+
+def test_networks_that_were_deleted_are_written_again(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    names = ("dense", "pruned", "masks")
+    before = {name: tensors(tmp_path, name) for name in names}
+    for name in names:
+        (tmp_path / f"{name}.safetensors").unlink()
+    assert run(tmp_path).record == first.record
+    assert all(same(before[name], tensors(tmp_path, name)) for name in names)
 
 
 def test_a_folder_of_another_seed_plan_or_task_is_refused(tmp_path: Path) -> None:
@@ -126,7 +226,7 @@ def test_truncated_states_are_refused_and_made_again_once_removed(tmp_path: Path
 
 def test_a_damaged_result_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"holds no result\.json: the run is not finished"):
-        read_result(tmp_path)
+        read_result(str(tmp_path))
     (tmp_path / "result.json").write_text('{"format"')
     with pytest.raises(
         CheckpointError, match=r"result\.json is damaged .*remove it, and the run writes it again"

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from torch import nn
 
-from secateur.errors import ConfigurationError, LayerSelectionError
+from secateur.errors import ConfigurationError, LayerSelectionError, UnsupportedModelError
+from secateur.recipes.builtin import builtin_recipe
 from secateur.recipes.driver import train_prune_retrain
 from tests.small import CLASSES, Conv, Dense, blob_task, phase, plan
 
@@ -23,9 +24,74 @@ class Narrow(nn.Module):
         return self.fc1(self.flatten(x))
 
 
+class Branching(Dense):
+    def forward(self, x: Any) -> Any:
+        return super().forward(x if float(x.sum()) >= 0 else -x)
+
+
+class SharedDropout(Dense):
+    def __init__(self) -> None:
+        super().__init__(dropout=0.5)
+        self.body = nn.Sequential(self.flatten, self.fc1, self.dropout1, self.fc2, self.dropout1, self.fc3)
+
+    def forward(self, x: Any) -> Any:
+        return self.body(x)
+
+
+class Pair(Dense):
+    def forward(self, x: Any) -> Any:
+        return super().forward(x), None
+
+
+class Unpacking(Dense):
+    def forward(self, x: Any) -> Any:
+        _rows, _columns = x.shape
+        return super().forward(x)
+
+
+ONE = Dense()
+LAYER = nn.Linear(144, 4)
+
+
 @pytest.mark.parametrize(
     ("model", "changes", "seed", "error", "match"),
     [
+        (Branching, {}, 0, UnsupportedModelError, "needs that: set `sweep: false` and leave `compact` away"),
+        (
+            Branching,
+            {"sweep": False, "compact": True},
+            0,
+            UnsupportedModelError,
+            "set `sweep: false` and leave `compact` away",
+        ),
+        (SharedDropout, {"sweep": False}, 0, UnsupportedModelError, "or set `dropout_rule: false`"),
+        (Pair, {}, 0, ConfigurationError, r"expected a tensor of shape \[1, 4\], found a tuple; let forward"),
+        (Unpacking, {}, 0, ConfigurationError, r"it does not run \(ValueError: too many values to unpack"),
+        (
+            Dense,
+            {"gradual": {}, "exclude": ["fc3"], "retrain": [phase(only=["fc3"])]},
+            0,
+            ConfigurationError,
+            r"first phase of retrain, where `only` \(fc3\) freezes every layer that is pruned",
+        ),
+        (
+            Dense,
+            {"gradual": {}, "exclude": ["fc3"], "final": [phase(only=["fc3"])]},
+            0,
+            ConfigurationError,
+            "in the first phase of final, where",
+        ),
+        (ONE, {}, 0, ConfigurationError, r"found the network itself \(Dense\); pass its class, or `lambda:"),
+        (lambda: ONE, {}, 0, ConfigurationError, "it gave the same one twice; make it in there"),
+        (
+            lambda: nn.Sequential(nn.Flatten(), LAYER),
+            {},
+            0,
+            ConfigurationError,
+            "it gave the same parameters twice",
+        ),
+        (lambda: 3, {}, 0, ConfigurationError, "expected a function that makes a network, and it made 3"),
+        (3, {}, 0, ConfigurationError, "makes the untrained network, found 3"),
         (Dense, {}, -1, ConfigurationError, "the seed must be a whole number at or above 0, found -1"),
         (
             Narrow,
@@ -84,4 +150,66 @@ def test_what_does_not_fit_is_refused_before_anything_is_trained_or_written(
 ) -> None:
     with pytest.raises(error, match=match):
         train_prune_retrain(model, TASK, plan(**changes), tmp_path / "run", seed=seed)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_network_that_cannot_be_traced_may_be_pruned_without_a_sweep(tmp_path: Path) -> None:
+    record = train_prune_retrain(Branching, TASK, plan(sweep=False, rounds=1), tmp_path).record
+    # Counting FLOP looks at no values either: the run's result says so and has the rest.
+    assert record["layers"][0] == {
+        "name": "fc1",
+        "weights": 144 * 24,
+        "kept": record["layers"][0]["kept"],
+        "flop": None,
+        "activation_density": None,
+        "flop_kept": None,
+    }
+    assert record["total"]["kept"] == record["weights"]["kept"] == round(0.25 * record["weights"]["total"])
+    assert record["total"]["weights"] == record["weights"]["total"]
+    (note,) = record["notes"]
+    assert note.startswith("FLOP and activation densities could not be counted (")
+
+
+def test_one_dropout_behind_two_layers_may_stay_where_the_rule_is_off(tmp_path: Path) -> None:
+    record = train_prune_retrain(
+        SharedDropout, TASK, plan(sweep=False, rounds=1, dropout_rule=False), tmp_path / "off"
+    ).record
+    assert record["dropout"] == {}
+    assert train_prune_retrain(
+        SharedDropout, TASK, plan(sweep=False, rounds=1, dropout=0.0), tmp_path / "none"
+    ).record
+
+
+class Channels(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 4, 3)
+        self.drop1 = nn.Dropout2d(0.5)
+        self.flatten = nn.Flatten()
+        self.fc = nn.Linear(400, 4)
+        self.drop2 = nn.Dropout(0.5)
+
+    def forward(self, x: Any) -> Any:
+        return self.drop2(self.fc(self.flatten(self.drop1(self.conv(x)))))
+
+
+def test_the_rule_knows_every_kind_of_dropout(tmp_path: Path) -> None:
+    cut = {"kind": "density", "density": 0.25}
+    record = train_prune_retrain(Channels, TASK, plan(sweep=False, rounds=1, cut=cut), tmp_path).record
+    assert record["dropout"] == {"drop1": pytest.approx(0.25), "drop2": pytest.approx(0.25)}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "match"),
+    [
+        ({"plan": builtin_recipe("demo")}, "plan: expected a Plan, found a Recipe; pass `recipe.plan`"),
+        ({"plan": {"rounds": 1}}, r"plan: expected a Plan, found \{'rounds': 1\}; pass `Plan\(...\)`"),
+        ({"task": None}, "task: expected a Task, found None; make one with image_task"),
+        ({"settings": {"path": Path()}}, "settings: expected JSON values"),
+    ],
+)
+def test_arguments_of_the_wrong_kind(tmp_path: Path, wrong: dict[str, Any], match: str) -> None:
+    arguments: dict[str, Any] = {"model": Dense, "task": TASK, "plan": plan()} | wrong
+    with pytest.raises(ConfigurationError, match=match):
+        train_prune_retrain(**arguments, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()

@@ -48,6 +48,8 @@ def start(context: ForkServerContext, folder: Path) -> ForkServerProcess:
 def figures(folder: Path) -> dict[str, Any]:
     record = json.loads((folder / "result.json").read_text())
     del record["seconds"], record["provenance"]["created"]
+    for part in record["phases"]:
+        del part["seconds"]
     del record["provenance"]["commit"]  # the checkout's, which may move on while this runs
     return record
 

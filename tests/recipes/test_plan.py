@@ -45,7 +45,7 @@ def test_a_recipe_comes_back_from_yaml_as_it_was(tmp_path: Path) -> None:
     parsed = parse_recipe(full, "here")
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump(parsed.model_dump(mode="json")))
-    assert read_recipe(path) == parsed
+    assert read_recipe(path) == read_recipe(str(path)) == parsed
     assert Recipe.model_validate_json(parsed.model_dump_json()) == parsed
 
 

@@ -42,15 +42,55 @@ def test_a_finished_stage_is_read_and_not_made_again(tmp_path: Path) -> None:
 def test_a_folder_of_another_run_is_refused_naming_what_differs(tmp_path: Path) -> None:
     RunFolder(tmp_path, IDENTITY).close()
     before = (tmp_path / "run.json").read_bytes()
-    other = {"name": "a", "plan": {"rounds": 3, "cut": {"density": 0.5}}, "seed": 1, "threads": 2}
+    other = {"name": "a", "plan": {"rounds": 3, "cut": {"density": 0.5}}, "seed": 1, "extra": 2}
     with pytest.raises(CheckpointError) as caught:
         RunFolder(tmp_path, other)
     assert str(caught.value) == (
-        f"{tmp_path} holds another run: plan.rounds is 2 there and 3 here; seed is 0 there and 1 here; "
-        "threads is None there and 2 here. Give this run another folder, or leave --out away and it gets one "
-        "named by its content"
+        f"{tmp_path} holds another run: extra is None there and 2 here; "
+        "plan.rounds is 2 there and 3 here; seed is 0 there and 1 here. Give this run another folder, or "
+        "choose none and it gets one named by its content"
     )
     assert (tmp_path / "run.json").read_bytes() == before
+    with pytest.raises(
+        CheckpointError, match=r"extra is None there and 2 here.*\. Move that folder away, or "
+    ):
+        RunFolder(tmp_path, other, chosen=False)
+
+
+SURROUNDED = IDENTITY | {
+    "data": {"source": "here", "fingerprint": "f"},
+    "network": {"class": "Net", "initial_weights": "a"},
+    "threads": 1,
+    "torch": "2.4",
+}
+
+
+@pytest.mark.parametrize(("key", "value"), [("threads", 2), ("torch", "2.5")])
+def test_an_unfinished_run_goes_on_only_as_it_was_begun(tmp_path: Path, key: str, value: Any) -> None:
+    RunFolder(tmp_path, SURROUNDED).close()
+    message = rf"an unfinished run that was begun otherwise: {key} is .* there and {value!r} here\. Only as"
+    with pytest.raises(CheckpointError, match=message):
+        RunFolder(tmp_path, SURROUNDED | {key: value})
+    (tmp_path / "result.json").write_text("{}")
+    RunFolder(tmp_path, SURROUNDED | {key: value}).close()
+    with pytest.raises(CheckpointError, match="holds another run: seed is 0 there and 1 here"):
+        RunFolder(tmp_path, SURROUNDED | {key: value, "seed": 1})
+
+
+def test_what_another_torch_draws_does_not_make_a_finished_run_another(tmp_path: Path) -> None:
+    RunFolder(tmp_path, SURROUNDED).close()
+    (tmp_path / "result.json").write_text("{}")
+    network = {"network": {"class": "Net", "initial_weights": "b"}}
+    RunFolder(tmp_path, SURROUNDED | network | {"torch": "2.5"}).close()
+    with pytest.raises(CheckpointError, match=r"holds another run: network\.initial_weights is 'a' there"):
+        RunFolder(tmp_path, SURROUNDED | network)
+
+
+def test_the_same_data_from_elsewhere_are_the_same(tmp_path: Path) -> None:
+    RunFolder(tmp_path, SURROUNDED).close()
+    RunFolder(tmp_path, SURROUNDED | {"data": {"source": "there", "fingerprint": "f"}}).close()
+    with pytest.raises(CheckpointError, match=r"data\.fingerprint is 'f' there and 'g' here"):
+        RunFolder(tmp_path, SURROUNDED | {"data": {"source": "here", "fingerprint": "g"}})
 
 
 @pytest.mark.parametrize("content", ["", '{"name": ', "\x00"])
@@ -141,6 +181,19 @@ def test_the_log_says_what_is_finished_and_nothing_else(tmp_path: Path) -> None:
     again.finished([{"epoch": 2}])
     again.close()
     assert (tmp_path / "log.jsonl").read_text() == '{"epoch": 1}\n{"epoch": 2}\n'
+
+
+def test_the_log_outlives_a_stage_that_cannot_be_read(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, IDENTITY)
+    folder.log({"epoch": 1})
+    folder.finished(folder.stage("dense", state).history)
+    folder.close()
+    (tmp_path / "stages" / "dense.pt").write_bytes(b"damaged")
+    again = RunFolder(tmp_path, IDENTITY)
+    with pytest.raises(CheckpointError, match="damaged"):
+        again.stage("dense", refuse)
+    again.close()
+    assert (tmp_path / "log.jsonl").read_text() == '{"epoch": 1}\n'
 
 
 def test_a_log_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None:

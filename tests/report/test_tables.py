@@ -60,6 +60,13 @@ def test_a_tied_layer_has_no_weights_of_its_own() -> None:
     assert text(layer_table(tied))[3].split() == ["fc2", "0", "60K", "38", "tied", "8.1"]
 
 
+def test_what_could_not_be_counted_is_a_dash() -> None:
+    uncounted = record()
+    for row in (*uncounted["layers"], uncounted["total"]):
+        row |= {"flop": None, "activation_density": None, "flop_kept": None}
+    assert text(layer_table(uncounted))[2].split() == ["fc1", "235K", "-", "-", "8.0", "-"]
+
+
 def test_the_summary_says_what_was_won_and_lost() -> None:
     assert text(summary(record())) == [
         "weights     265,200 -> 21,516   12.3x fewer",

@@ -13,7 +13,8 @@ from secateur.pruning.criteria import GlobalDensity
 from secateur.pruning.gradual import Gradual
 from secateur.pruning.pruner import Pruner
 from secateur.training.checkpoint import load_checkpoint, save_checkpoint
-from secateur.training.loop import Distillation, EpochRecord, Progress, batches, run_phases, teach
+from secateur.training.distillation import Distillation, teach
+from secateur.training.loop import EpochRecord, Progress, batches, run_phases
 from secateur.training.phase import Phase
 from secateur.training.seeding import seeded
 from tests.small import Conv, Dense, blob_task, phase
@@ -192,6 +193,65 @@ def test_a_stage_taken_up_again_ends_with_the_same_bits(
     assert figures[0] == figures[1]
 
 
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+def test_a_frozen_layers_old_gradient_takes_no_part_in_clipping(tmp_path: Path, stop: int) -> None:
+    both = phases(phase(2, clip=0.05), phase(3, clip=0.05, only=["fc3"]))
+
+    def train(path: Path, stop_after: int | None) -> dict[str, torch.Tensor]:
+        model = fresh()
+        run_phases(
+            model, TASK, both, seed=0, stage="dense", progress=Progress(path, 0.0), stop_after=stop_after
+        )
+        return dict(model.state_dict())
+
+    alone = train(tmp_path / "alone.pt", None)
+    train(tmp_path / "a.pt", stop)
+    assert same(alone, train(tmp_path / "a.pt", None))
+
+
+@pytest.mark.parametrize("stop", [1, 2, 3, 4])
+def test_an_interruption_costs_only_the_epoch_under_way(tmp_path: Path, stop: int) -> None:
+    path = tmp_path / "a.pt"
+    both = phases(phase(2, optimizer=OPTIMIZERS["adam"]), phase(3))
+    steps = 0
+
+    def break_off(step: int, _steps: int, _loss: torch.Tensor) -> None:
+        nonlocal steps
+        steps += step == 3
+        if steps == stop + 1:
+            raise KeyboardInterrupt
+
+    rarely = 1e9  # seconds: nothing is written before the interruption
+    with pytest.raises(KeyboardInterrupt):
+        run_phases(
+            fresh(), TASK, both, seed=0, stage="dense", progress=Progress(path, rarely, on_batch=break_off)
+        )
+    assert len(load_checkpoint(path)["records"]) == stop
+    model, alone = fresh(), fresh()
+    run_phases(model, TASK, both, seed=0, stage="dense", progress=Progress(path, rarely))
+    run_phases(alone, TASK, both, seed=0, stage="dense")
+    assert same(model.state_dict(), alone.state_dict())
+
+
+def test_statistics_of_frozen_batch_normalisation_stay() -> None:
+    model = torch.nn.Sequential(
+        torch.nn.Flatten(),
+        torch.nn.Linear(144, 8),
+        torch.nn.BatchNorm1d(8),
+        torch.nn.Linear(8, 8),
+        torch.nn.BatchNorm1d(8, affine=False),
+        torch.nn.Linear(8, 4),
+    )
+    for only, moves in ((["5"], (False, False)), (["2", "5"], (True, False)), (["[45]"], (False, True))):
+        before = copy.deepcopy(model.state_dict())
+        run_phases(model, TASK, phases(phase(1, only=only)), seed=0, stage="dense")
+        after = model.state_dict()
+        for layer, moved in zip(("2", "4"), moves, strict=True):
+            name = f"{layer}.running_mean"
+            assert torch.equal(before[name], after[name]) is not moved
+    assert all(module.training for module in model.modules())
+
+
 def test_kept_epochs_are_told_of_again(tmp_path: Path) -> None:
     told: list[EpochRecord] = []
     progress = Progress(tmp_path / "a.pt", 0.0, None, told.append)
@@ -233,7 +293,7 @@ def test_a_loss_that_is_no_number_stops_training_and_keeps_what_was_before(tmp_p
         r"Lower the learning rate \(it is 1e\+30\) or set `clip`"
     )
     with pytest.raises(DivergenceError, match=message):
-        run_phases(fresh(), TASK, phases(phase(1), wild), seed=0, stage="dense", progress=Progress(path, 0.0))
+        run_phases(fresh(), TASK, phases(phase(1), wild), seed=0, stage="dense", progress=Progress(path, 1e9))
     kept = load_checkpoint(path)
     assert len(kept["records"]) == 1
     assert all(bool(tensor.isfinite().all()) for tensor in kept["model"].values())

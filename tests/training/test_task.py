@@ -43,6 +43,15 @@ def test_holding_out_too_much_or_nothing_is_refused(validation: int) -> None:
         ),
         ({"train": torch.zeros(0, dtype=torch.int64)}, r"training part of 'blobs'.*found 0 indices"),
         ({"train": torch.tensor([0, 240])}, r"expected indices into the 240 training labels"),
+        (
+            {"labels": torch.zeros(250, dtype=torch.int64)},
+            "training part of 'blobs': there are 250 labels and fewer images; give each image one label",
+        ),
+        (
+            {"labels": torch.zeros(239, dtype=torch.int64), "train": torch.arange(100)},
+            "there are 239 labels and more images",
+        ),
+        ({"images": torch.zeros(240, 1, 12, 12)}, "expected ShiftedImages, found Tensor; wrap the tensor"),
         ({"train": torch.tensor([-1, 2])}, r"expected indices into the 240 training labels"),
     ],
 )

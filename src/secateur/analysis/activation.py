@@ -149,7 +149,11 @@ def flop_fraction(density: float, input_density: float) -> float:
 
 
 def layer_table(
-    costs: Sequence[LayerCost], kept: Mapping[str, int], activation: Mapping[str, float]
+    costs: Sequence[LayerCost],
+    kept: Mapping[str, int],
+    activation: Mapping[str, float],
+    *,
+    densities: Mapping[str, float] | None = None,
 ) -> tuple[TableRow, ...]:
     """The paper's table of a pruned network, one row a layer (Tables 2 to 5, without the total).
 
@@ -160,16 +164,23 @@ def layer_table(
         costs: The layers of a chain in execution order, from `layer_costs`.
         kept: Layer name -> weights left; a layer that is not named was not pruned.
         activation: Layer name -> activation density of its output in 0..1, from `activation_densities`.
+        densities: Layer name -> fraction kept of its weight tensor, in 0..1. It is looked at for layers
+            without weights of their own only (tied: counted at an earlier layer), whose arithmetic is as
+            sparse as the tensor they share; they count as dense where it is not given.
 
     Returns:
         One row a layer, in the order of ``costs``.
 
     Raises:
-        LayerSelectionError: ``kept`` names a layer without costs, or ``activation`` lacks a layer.
+        LayerSelectionError: ``kept`` or ``densities`` names a layer without costs, or ``activation`` lacks a
+            layer.
         ConfigurationError: More weights are kept than there are, or a density is outside 0..1.
     """
     names = [cost.name for cost in costs]
-    _refuse_strays(names, kept, activation)
+    shared = densities or {}
+    _refuse_strays("kept", names, kept)
+    _refuse_strays("densities", names, shared)
+    _refuse_missing(names, activation)
     handed_on = [math.prod(following.input_shape) for _, following in pairwise(costs)]
     handed_on += [math.prod(cost.output_shape) for cost in costs[-1:]]
     inputs = [1.0, *(activation[name] for name in names[:-1])]
@@ -180,8 +191,9 @@ def layer_table(
             raise ConfigurationError(
                 f"layer {cost.name!r}: kept must be 0 to its {cost.weights} weights, but is {left}"
             )
-        # A tied layer's weights are counted elsewhere: of its own it has none to lose.
-        density = left / cost.weights if cost.weights else 1.0
+        # A tied layer's weights are counted elsewhere: of its own it has none to lose, but it multiplies by
+        # what is left of them.
+        density = left / cost.weights if cost.weights else shared.get(cost.name, 1.0)
         rows.append(
             TableRow(
                 name=cost.name,
@@ -272,12 +284,15 @@ def _density(name: str, counts: _Counts) -> float:
     return counts.nonzero[name] / counts.total[name]
 
 
-def _refuse_strays(names: Sequence[str], kept: Mapping[str, int], activation: Mapping[str, float]) -> None:
-    stray = [name for name in kept if name not in names]
+def _refuse_strays(what: str, names: Sequence[str], given: Iterable[str]) -> None:
+    stray = [name for name in given if name not in names]
     if stray:
         raise LayerSelectionError(
-            f"layer table: kept names {stray[0]!r}, which has no costs; expected any of {', '.join(names)}"
+            f"layer table: {what} names {stray[0]!r}, which has no costs; expected any of {', '.join(names)}"
         )
+
+
+def _refuse_missing(names: Sequence[str], activation: Mapping[str, float]) -> None:
     missing = [name for name in names if name not in activation]
     if missing:
         raise LayerSelectionError(

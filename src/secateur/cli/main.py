@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from secateur import __version__
 from secateur.errors import InterruptedRunError, SecateurError
 
 _VERBS = {
@@ -29,6 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         prog="secateur",
         description="Train, prune and retrain networks, and ship the smaller network for real.",
     )
+    parser.add_argument("--version", action="version", version=f"secateur {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
     for verb, (module, what) in _VERBS.items():
         subparser = verbs.add_parser(verb, help=what, description=what)

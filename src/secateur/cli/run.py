@@ -104,12 +104,13 @@ def execute(
             arguments.out,
             seed=arguments.seed,
             name=recipe.name,
+            settings=recipe.model_dump(mode="json", exclude={"name", "plan"}),
             observer=display.observer,
         )
     if arguments.tensorboard:
         write_scalars(result.folder)
     console.print(layer_table(result.record))
-    console.print(summary(result.record))
+    console.print(summary(result.record), soft_wrap=True)
     console.print(
         f"result      {result.folder / 'result.json'}", highlight=False, markup=False, soft_wrap=True
     )

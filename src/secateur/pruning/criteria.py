@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import assert_never, final
@@ -18,6 +19,7 @@ from secateur.pruning.selection import (
     keep_highest,
     keep_highest_globally,
     kept_count,
+    refuse_more_than_alive,
     surviving_deviation,
 )
 
@@ -32,7 +34,7 @@ class StdThreshold:
         layers: Quality by layer pattern, where it differs.
 
     Raises:
-        ConfigurationError: A quality is negative or not finite.
+        ConfigurationError: A quality is no number, negative or not finite.
 
     Source: paper, section 4. The deviation is taken over the layer's living weights:
     `secateur.pruning.selection.surviving_deviation` says why.
@@ -42,9 +44,11 @@ class StdThreshold:
     layers: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for quality in (self.quality, *self.layers.values()):
-            if not 0 <= quality < float("inf"):
-                raise ConfigurationError(f"a quality parameter is a number at or above zero; found {quality}")
+        for quality in (self.quality, *_values(self.layers)):
+            if not (_is_number(quality) and 0 <= quality < float("inf")):
+                raise ConfigurationError(
+                    f"a quality parameter is a number at or above zero; found {quality!r}"
+                )
 
 
 @final
@@ -59,7 +63,7 @@ class Density:
         allocation: How the density is shared out.
 
     Raises:
-        ConfigurationError: A density is not in 0..1 or is 0.
+        ConfigurationError: A density is no number, not in 0..1 or is 0.
     """
 
     density: float
@@ -68,7 +72,7 @@ class Density:
     allocation: Allocation = uniform
 
     def __post_init__(self) -> None:
-        for density in (self.density, *self.layers.values()):
+        for density in (self.density, *_values(self.layers)):
             _check_density(density)
 
 
@@ -82,7 +86,7 @@ class GlobalDensity:
         score: A score that is comparable across layers (`magnitude`, `lamp`, `Random`).
 
     Raises:
-        ConfigurationError: The density is not in 0..1 or is 0.
+        ConfigurationError: The density is no number, not in 0..1 or is 0.
     """
 
     density: float
@@ -93,6 +97,28 @@ class GlobalDensity:
 
 
 Criterion = StdThreshold | Density | GlobalDensity
+
+
+def check_criterion(criterion: object) -> Criterion:
+    """The criterion itself, refused where it is something else.
+
+    Args:
+        criterion: What shall be a criterion.
+
+    Returns:
+        The same.
+
+    Raises:
+        ConfigurationError: It is none.
+    """
+    if isinstance(criterion, StdThreshold | Density | GlobalDensity):
+        return criterion
+    advice = ""
+    if _is_number(criterion):
+        advice = f"; did you mean sc.Density({criterion})?"
+    elif isinstance(criterion, type):
+        advice = f"; did you mean sc.{criterion.__name__}(0.1)?"
+    raise ConfigurationError(f"expected StdThreshold, Density or GlobalDensity, found {criterion!r}{advice}")
 
 
 def compute_masks(
@@ -116,6 +142,7 @@ def compute_masks(
     Raises:
         UnreachableTargetError: A layer would end empty, or has fewer living weights than it shall keep.
         LayerSelectionError: A layer given a value of its own is not there, or is there twice.
+        ConfigurationError: It is no criterion, or a weight is NaN.
 
     Example:
         >>> import torch
@@ -123,6 +150,7 @@ def compute_masks(
         >>> compute_masks(weights, Density(0.5))["fc1.weight"].tolist()
         [[False, True], [True, False]]
     """
+    check_criterion(criterion)
     if alive is not None:
         alive.check_fits(weights)
     names = names or {alias: name for name in weights for alias in (name, layer_name(name))}
@@ -142,6 +170,62 @@ def compute_masks(
     return masks
 
 
+def check_reachable(
+    weights: Mapping[str, Tensor], criterion: Criterion, alive: Masks, names: Mapping[str, str]
+) -> None:
+    """Refuse a criterion that asks for more weights than are alive, without ranking any.
+
+    Args:
+        weights: Weight tensors by canonical parameter name.
+        criterion: What shall be cut.
+        alive: The weights that live so far.
+        names: Every name a layer may be asked for by -> canonical name.
+
+    Raises:
+        UnreachableTargetError: More weights are asked for than are alive, in a layer or in all.
+        LayerSelectionError: A layer given a value of its own is not there, or is there twice.
+    """
+    match criterion:
+        case StdThreshold():
+            return
+        case Density():
+            for name, count in _counts(weights, criterion, names).items():
+                _refuse_beyond_the_living(name, count, weights[name].numel(), alive.kept_of(name))
+        case GlobalDensity():
+            refuse_more_than_alive(tuple(weights), kept_count(criterion.density, alive.total), alive.kept)
+        case _:
+            assert_never(criterion)
+
+
+def is_reached(
+    weights: Mapping[str, Tensor], criterion: Criterion, alive: Masks, names: Mapping[str, str]
+) -> bool:
+    """Whether the network is already as small as a criterion asks; of a threshold, whether anything is cut.
+
+    Args:
+        weights: Weight tensors by canonical parameter name.
+        criterion: What shall be cut.
+        alive: The weights that live so far.
+        names: Every name a layer may be asked for by -> canonical name.
+
+    Returns:
+        True where no layer (or, globally, not the whole) has more living weights than the criterion keeps.
+
+    Raises:
+        LayerSelectionError: A layer given a value of its own is not there, or is there twice.
+    """
+    match criterion:
+        case StdThreshold():  # its count is not known beforehand, and trained weights are cut again and again
+            return alive.kept < alive.total
+        case Density():
+            counts = _counts(weights, criterion, names)
+            return all(alive.kept_of(name) <= count for name, count in counts.items())
+        case GlobalDensity():
+            return alive.kept <= kept_count(criterion.density, alive.total)
+        case _:
+            assert_never(criterion)
+
+
 def _std_threshold(
     weights: Mapping[str, Tensor], criterion: StdThreshold, alive: Masks | None, names: Mapping[str, str]
 ) -> Masks:
@@ -149,39 +233,50 @@ def _std_threshold(
     masks: dict[str, Tensor] = {}
     for name, weight in weights.items():
         living = None if alive is None else alive[name]
-        threshold = qualities.get(name, criterion.quality) * surviving_deviation(weight, living)
-        masks[name] = keep_above_threshold(weight, threshold, living)
+        try:
+            threshold = qualities.get(name, criterion.quality) * surviving_deviation(weight, living)
+            masks[name] = keep_above_threshold(weight, threshold, living)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"layer {layer_name(name)!r}: {error}") from error
     return Masks(masks)
 
 
 def _density(
     weights: Mapping[str, Tensor], criterion: Density, alive: Masks | None, names: Mapping[str, str]
 ) -> Masks:
-    own = resolve_layer_values(list(weights), criterion.layers, names)
-    shared = {name: weight.shape for name, weight in weights.items() if name not in own}
-    densities = own | criterion.allocation(shared, criterion.density)
     return Masks(
         {
             name: _keep_in_layer(
                 name,
-                criterion.score(name, weight),
-                kept_count(densities[name], weight.numel()),
+                criterion.score(name, weights[name]),
+                count,
                 None if alive is None else alive[name],
             )
-            for name, weight in weights.items()
+            for name, count in _counts(weights, criterion, names).items()
         }
     )
 
 
+def _counts(weights: Mapping[str, Tensor], criterion: Density, names: Mapping[str, str]) -> dict[str, int]:
+    own = resolve_layer_values(list(weights), criterion.layers, names)
+    shared = {name: weight.shape for name, weight in weights.items() if name not in own}
+    densities = own | criterion.allocation(shared, criterion.density)
+    return {name: kept_count(densities[name], weight.numel()) for name, weight in weights.items()}
+
+
 def _keep_in_layer(name: str, scores: Tensor, count: int, alive: Tensor | None) -> Tensor:
     living = scores.numel() if alive is None else int(alive.count_nonzero())
+    _refuse_beyond_the_living(name, count, scores.numel(), living)
+    return keep_highest(scores, count, alive)
+
+
+def _refuse_beyond_the_living(name: str, count: int, total: int, living: int) -> None:
     if count > living:
         raise UnreachableTargetError(
-            f"layer {layer_name(name)!r}: asked to keep {count:,} of {scores.numel():,} weights but only "
+            f"layer {layer_name(name)!r}: asked to keep {count:,} of {total:,} weights but only "
             f"{living:,} are alive; pruning never revives a weight, so ask for a density of at most "
-            f"{living / scores.numel():.6g}"
+            f"{living / total:.6g}"
         )
-    return keep_highest(scores, count, alive)
 
 
 def _refuse_empty(masks: Masks, criterion: Criterion) -> None:
@@ -200,7 +295,19 @@ def _said(criterion: Criterion) -> str:
 
 
 def _check_density(density: float) -> None:
-    if not 0 < density <= 1:
+    if not (_is_number(density) and 0 < density <= 1):
         raise ConfigurationError(
-            f"a density is a fraction of weights kept, above 0 and at most 1; found {density}"
+            f"a density is a fraction of weights kept, above 0 and at most 1; found {density!r}"
         )
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, numbers.Real) and not isinstance(value, bool)
+
+
+def _values(layers: object) -> tuple[float, ...]:
+    if not isinstance(layers, Mapping):
+        raise ConfigurationError(
+            f"`layers` of a criterion gives layers their own values, as in {{'fc1': 0.5}}; found {layers!r}"
+        )
+    return tuple(layers.values())

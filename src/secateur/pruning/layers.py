@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import TypeVar
@@ -154,6 +154,7 @@ def select_weights(
         model: The network.
         layers: A name or glob pattern (``"fc1"``, ``"conv*"``, ``"encoder.*.weight"``), a regular expression
             after ``re:``, a sequence of those, or a predicate ``(parameter name, parameter) -> bool``.
+            A module's path names all connections in it: ``"lstm"``, ``"attention"``, ``"encoder"``.
             Without it, every connection. A bias or a normalisation parameter is chosen only by a
             predicate, or by a pattern that names the parameter itself and no connection (``"fc1.bias"``,
             ``"norm*.weight"``).
@@ -194,7 +195,7 @@ def resolve_layer_values(
 
     Args:
         names: Canonical parameter names under pruning.
-        values: Pattern (as in `select_weights`) -> value.
+        values: Pattern (as in `select_weights`) -> value; a module's path gives it to all weights in it.
         model_names: Every accepted alias -> canonical name.
 
     Returns:
@@ -205,8 +206,13 @@ def resolve_layer_values(
     """
     resolved: dict[str, T] = {}
     claimed: dict[str, str] = {}
+    paths = {alias: tuple(_modules_around(alias, model_names)) for alias in model_names}
     for pattern, value in values.items():
-        hits = {model_names[alias] for alias in model_names if _matches(alias, pattern)} & set(names)
+        hits = {
+            canonical
+            for alias, canonical in model_names.items()
+            if any(_matches(name, pattern) for name in (alias, *paths[alias]))
+        } & set(names)
         if not hits:
             raise LayerSelectionError(
                 f"layer {pattern!r} is given a value of its own but matches nothing that is being pruned; "
@@ -258,10 +264,13 @@ def _matching(
 
 
 def _asked_for(weights: Sequence[PrunableWeight], pattern: str) -> set[str]:
+    layers = {name for weight in weights if weight.is_connection for name in weight.names()}
     connections = {
         weight.name
         for weight in weights
-        if weight.is_connection and any(_matches(name, pattern) for name in weight.names())
+        if weight.is_connection
+        for name in weight.names()
+        if any(_matches(each, pattern) for each in (name, *_modules_around(name, layers)))
     }
     if connections:
         return connections  # "encoder.*.weight" asks for the layers there, not for the norms between them
@@ -272,6 +281,16 @@ def _asked_for(weights: Sequence[PrunableWeight], pattern: str) -> set[str]:
         for name in (weight.name, *weight.aliases)
         if _matches(name, pattern) and pattern.rpartition(".")[2] == name.rpartition(".")[2]
     }
+
+
+def _modules_around(name: str, layers: Container[str]) -> Iterator[str]:
+    """The paths of the modules that hold a weight, less those that are a weight's own name.
+
+    ``"fc"`` with a weight of its own means that one, and not what a subclass may hold beside it.
+    """
+    while name := name.rpartition(".")[0]:
+        if name not in layers:
+            yield name
 
 
 def _matches(name: str, pattern: str) -> bool:
@@ -319,4 +338,5 @@ def _names_module(selection: Selection | None, path: str, *, if_none: bool) -> b
     if callable(selection):  # a predicate sees the parameters that are there and answers for itself
         return False
     patterns = [selection] if isinstance(selection, str) else selection
-    return any(_matches(path, pattern) or _matches(f"{path}.weight", pattern) for pattern in patterns)
+    named = (f"{path}.weight", path, *_modules_around(path, ()))
+    return any(_matches(name, pattern) for name in named for pattern in patterns)

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import warnings
+from collections.abc import Mapping
 from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from secateur.errors import CheckpointError, ConfigurationError, MaskError, UnreachableTargetError
 from secateur.pruning.criteria import Criterion, compute_masks
-from secateur.pruning.gradual import Gradual
+from secateur.pruning.enforcement import (
+    Factors,
+    checked_optimizer,
+    make_factors,
+    multiply_,
+    on_devices_of,
+    revived,
+    zero_,
+)
+from secateur.pruning.gradual import Gradual, check_gradual
 from secateur.pruning.layers import Selection, aliases, layer_name, prunable_weights, select_weights, unwrap
 from secateur.pruning.masks import Masks
 from secateur.pruning.neurons import Sweep, sweep_dead_neurons
 from secateur.pruning.report import LayerReport, PruningReport
-
-# Multiplying by a mask of the weight's own type is five to ten times faster than by a boolean one, which
-# PyTorch converts number by number. A large weight's mask stays boolean, for the memory, and is converted a
-# piece at a time: a sixth of the time on VGG-16.
-_LARGE = 1 << 20
-_PIECE = 1 << 18
 
 
 @final
@@ -34,6 +37,12 @@ class Pruner:
     with them every optimizer state of the weight's shape (momentum, Adam's moments), so that nothing revives
     them. A step that mixed precision skips skips this too, and needs none.
 
+    One pruner watches one optimizer, which must hold every trainable weight under pruning. With several
+    optimizers make a pruner for each, with its layers as ``layers``.
+
+    The setting to zero is a multiplication, for speed: should a step write infinity or NaN to a pruned place,
+    NaN stays there and `report` counts it. `prune`, `attach` and `finalize` set such places to zero too.
+
     Args:
         model: Any network; wrappers of ``torch.compile`` and data parallelism are looked through.
         optimizer: The optimizer that trains it. Leave it out to prune without training, or `attach` one
@@ -44,9 +53,11 @@ class Pruner:
     Raises:
         LayerSelectionError: A pattern matches nothing, a layer is asked for twice, or nothing is left to
             prune.
-        ConfigurationError: The optimizer holds none of the model's weights.
+        ConfigurationError: The model is no module, or the optimizer lacks trainable weights under pruning.
 
     Example:
+        >>> import torch
+        >>> from secateur.pruning.criteria import GlobalDensity
         >>> model = nn.Linear(8, 4)
         >>> optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
         >>> pruner = Pruner(model, optimizer)
@@ -69,11 +80,17 @@ class Pruner:
         layers: Selection | None = None,
         exclude: Selection | None = None,
     ) -> None:
+        given: object = model
+        if not isinstance(given, nn.Module):
+            raise ConfigurationError(
+                f"expected a network (torch.nn.Module), found {type(given).__name__}; give the network "
+                "itself, not its parameters"
+            )
         self._weights = select_weights(model, layers, exclude)
         self._names = aliases(prunable_weights(model))
         self._model = unwrap(model)
         self._masks = Masks.full(self._weights)
-        self._factors: list[tuple[nn.Parameter, Tensor]] = []
+        self._factors: Factors = []
         self._gradual: Gradual | None = None
         self._steps = 0
         self._optimizer: Optimizer | None = None
@@ -84,7 +101,8 @@ class Pruner:
 
     @property
     def masks(self) -> Masks:
-        """The masks as they are now."""
+        """The masks as they are now, each on its weight's device."""
+        self._masks = on_devices_of(self._weights, self._masks)
         return self._masks
 
     @property
@@ -99,16 +117,11 @@ class Pruner:
             optimizer: An optimizer of the same model, or accelerate's wrapper of one.
 
         Raises:
-            ConfigurationError: It holds none of the weights under pruning, or the pruner was finalized.
+            ConfigurationError: It holds none of the weights under pruning, it lacks one that requires a
+                gradient, or the pruner was finalized.
         """
         self._refuse_if_finalized()
-        optimizer = _inner(optimizer)
-        held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-        if not any(id(weight) in held for weight in self._weights.values()):
-            raise ConfigurationError(
-                "this optimizer holds none of the weights under pruning; was it made before the model was "
-                "copied or moved? Make it from the parameters of the model given to the pruner"
-            )
+        optimizer = checked_optimizer(optimizer, self._weights)
         self.detach()
         self._optimizer = optimizer
         self._hook = optimizer.register_step_post_hook(self._after_step)
@@ -132,12 +145,12 @@ class Pruner:
         Raises:
             UnreachableTargetError: A layer would end empty, or more weights are asked for than are alive.
             LayerSelectionError: A layer given a value of its own is not there, or is there twice.
-            ConfigurationError: The pruner was finalized.
+            ConfigurationError: It is no criterion, a weight is NaN, or the pruner was finalized.
         """
         self._refuse_if_finalized()
-        masks = compute_masks(self._weights, criterion, self._masks, self._names)
+        masks = compute_masks(self._weights, criterion, self.masks, self._names)
         self._set_masks(masks)
-        return masks
+        return self._masks
 
     def prune_gradually(self, gradual: Gradual | None) -> None:
         """Cut step by step while the optimizer steps; None stops it.
@@ -146,13 +159,17 @@ class Pruner:
             gradual: When and what. Its steps are `steps`, which a checkpoint of the pruner keeps.
 
         Raises:
-            ConfigurationError: The pruner was finalized, or watches no optimizer.
+            ConfigurationError: It is no `Gradual`, its steps are over, the pruner was finalized, or it
+                watches no optimizer.
+            UnreachableTargetError: The first cut asks for more weights than are alive.
         """
         self._refuse_if_finalized()
         if gradual is not None and self._hook is None:
             raise ConfigurationError(
                 "a gradual cut counts optimizer steps, and this pruner watches no optimizer"
             )
+        if gradual is not None:
+            check_gradual(gradual, self._steps, self._weights, self.masks, self._names)
         self._gradual = gradual
 
     def restrict(self, masks: Mapping[str, Tensor]) -> Masks:
@@ -172,7 +189,8 @@ class Pruner:
         self._refuse_if_finalized()
         given = Masks(masks)
         given.check_fits(self._weights)
-        masks = self._masks & Masks({name: given.get(name, mask) for name, mask in self._masks.items()})
+        given = on_devices_of(self._weights, given)
+        masks = self.masks & Masks({name: given.get(name, mask) for name, mask in self.masks.items()})
         empty = [layer_name(name) for name in masks if not masks.kept_of(name)]
         if empty:
             raise UnreachableTargetError(
@@ -180,7 +198,7 @@ class Pruner:
                 "pass through"
             )
         self._set_masks(masks)
-        return masks
+        return self._masks
 
     def sweep(self, example_input_shape: tuple[int, ...]) -> Sweep:
         """Remove the connections of dead neurons, to a fixed point; the network computes what it did before.
@@ -201,37 +219,30 @@ class Pruner:
         Source: paper, section 3.5.
         """
         self._refuse_if_finalized()
-        swept = sweep_dead_neurons(self._model, self._masks, example_input_shape)
-        self._set_masks(self._masks & Masks(swept.masks))
+        swept = sweep_dead_neurons(self._model, self.masks, example_input_shape)
+        self._set_masks(self._masks & on_devices_of(self._weights, Masks(swept.masks)))
         return swept
 
-    @torch.no_grad()
     def enforce(self) -> None:
         """Set pruned weights, and the optimizer's moments at their places, to zero.
 
         The hook does this after every step; call it yourself after weights came from elsewhere.
         """
-        small: list[Tensor] = []
-        small_factors: list[Tensor] = []
-        for parameter, factor in self._factors:
-            tensors = list(self._tensors_of(parameter))
-            if factor.dtype == torch.bool and parameter.device.type == "cpu":
-                _multiply_piecewise_([each for each in tensors if each.dtype == parameter.dtype], factor)
-                tensors = [each for each in tensors if each.dtype != parameter.dtype]
-            for tensor in tensors:
-                if factor.dtype == tensor.dtype:
-                    small.append(tensor)
-                    small_factors.append(factor)
-                else:
-                    tensor.mul_(factor)
-        if small:
-            torch._foreach_mul_(small, small_factors)
+        if any(factor.device != weight.device for weight, factor in self._factors):
+            self._set_masks(self._masks)  # the model moved since
+        multiply_(self._factors, self._optimizer)
 
     def report(self) -> PruningReport:
-        """How much of every layer lives."""
+        """How much of every layer lives, and how many pruned weights are not zero (none should be)."""
         return PruningReport(
             tuple(
-                LayerReport(layer_name(name), tuple(weight.shape), weight.numel(), self._masks.kept_of(name))
+                LayerReport(
+                    layer_name(name),
+                    tuple(weight.shape),
+                    weight.numel(),
+                    self._masks.kept_of(name),
+                    revived(weight, self.masks[name]),
+                )
                 for name, weight in self._weights.items()
             )
         )
@@ -239,9 +250,15 @@ class Pruner:
     def finalize(self) -> Masks:
         """Let go of the optimizer; the model is an ordinary one whose pruned weights are exactly zero.
 
+        Pruned weights that something else has revived are set to zero with a warning: the network was
+        trained, and perhaps measured, with them.
+
         Returns:
             The final masks.
         """
+        found = self.report()
+        if found.revived:
+            warnings.warn(f"finalize() sets them to zero now: {found.warning}", UserWarning, stacklevel=2)
         self._masks.apply_(self._weights)
         self.detach()
         self._gradual = None
@@ -289,21 +306,9 @@ class Pruner:
         )
 
     def _set_masks(self, masks: Masks) -> None:
-        self._masks = masks
-        self._factors = []
-        for name, weight in self._weights.items():
-            mask = masks[name].to(weight.device)
-            self._factors.append((weight, mask if weight.numel() > _LARGE else mask.to(weight.dtype)))
-        masks.apply_(self._weights)  # exactly +0.0, which a multiplication does not give
-        self.enforce()
-
-    def _tensors_of(self, parameter: nn.Parameter) -> Iterator[Tensor]:
-        yield parameter
-        # Asking with [] would create an empty state, which some optimizers take for an initialised one.
-        state = self._optimizer.state.get(parameter) if self._optimizer is not None else None
-        for value in (state or {}).values():
-            if isinstance(value, Tensor) and value.shape == parameter.shape:
-                yield value
+        self._masks = on_devices_of(self._weights, masks)
+        self._factors = make_factors(self._weights, self._masks)
+        zero_(self._weights, self._masks, self._optimizer)
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del optimizer, args, kwargs
@@ -317,21 +322,3 @@ class Pruner:
     def _refuse_if_finalized(self) -> None:
         if self._finalized:
             raise ConfigurationError("this pruner was finalized and has let go of the model; make a new one")
-
-
-def _multiply_piecewise_(tensors: list[Tensor], mask: Tensor) -> None:
-    # Split along the rows, since pieces of a flattened weight would be copies where its memory is strided.
-    rows = max(1, _PIECE * len(mask) // mask.numel())
-    factor = torch.empty_like(mask[:rows], dtype=tensors[0].dtype)
-    pieces = (torch.split(tensor, rows) for tensor in (mask, *tensors))
-    for piece, *parts in zip(*pieces, strict=True):
-        part_factor = factor[: len(piece)].copy_(piece)
-        for part in parts:
-            part.mul_(part_factor)
-
-
-def _inner(optimizer: Optimizer) -> Optimizer:
-    # accelerate's wrapper is an Optimizer by inheritance only: the hooks and the state are those of the one
-    # inside.
-    inner = getattr(optimizer, "optimizer", None)
-    return inner if isinstance(inner, Optimizer) else optimizer

@@ -6,6 +6,7 @@ inside one training run asks it at the fraction of its steps that are done.
 
 from __future__ import annotations
 
+import numbers
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import final
@@ -127,10 +128,10 @@ class GrowingQuality:
     initial: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.initial <= self.final:
+        if not (_are_numbers(self.initial, self.final) and 0 <= self.initial <= self.final):
             raise ConfigurationError(
-                f"a growing quality needs 0 <= initial <= final; found initial={self.initial}, "
-                f"final={self.final}"
+                f"a growing quality needs 0 <= initial <= final; found initial={self.initial!r}, "
+                f"final={self.final!r}"
             )
 
     def __call__(self, progress: float) -> float:
@@ -166,12 +167,17 @@ def _between(low: float, high: float, fraction: float) -> float:
     return high if fraction == 1.0 else min(low + (high - low) * fraction, high)
 
 
+def _are_numbers(*values: object) -> bool:
+    return all(isinstance(value, numbers.Real) for value in values)
+
+
 def _clip(progress: float) -> float:
     return min(max(progress, 0.0), 1.0)
 
 
 def _check_densities(initial: float, final: float) -> None:
-    if not 0 < final <= initial <= 1:
+    if not (_are_numbers(initial, final) and 0 < final <= initial <= 1):
         raise ConfigurationError(
-            f"a schedule of density needs 0 < final <= initial <= 1; found initial={initial}, final={final}"
+            "a schedule of density needs 0 < final <= initial <= 1; found "
+            f"initial={initial!r}, final={final!r}"
         )

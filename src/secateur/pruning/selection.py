@@ -6,6 +6,7 @@ the lower index is kept. A plain threshold cannot promise either: all its ties f
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -114,13 +115,23 @@ def keep_above_threshold(weight: Tensor, threshold: float, alive: Tensor | None 
     Returns:
         A boolean mask of the weight's shape.
 
+    Raises:
+        ConfigurationError: A weight that may live, or the threshold, is NaN.
+
     Example:
         >>> keep_above_threshold(torch.tensor([-2.0, 0.5, 1.0]), 1.0)
         tensor([ True, False,  True])
 
     Source: paper, section 3 and section 4: "all connections with weights below a threshold are removed".
     """
-    mask = weight.detach().abs() >= threshold
+    magnitudes = weight.detach().abs()
+    nan = magnitudes.isnan() if alive is None else magnitudes.isnan() & alive
+    if math.isnan(threshold) or bool(nan.any()):
+        raise ConfigurationError(
+            f"{int(nan.count_nonzero()):,} weights are NaN and the threshold is {threshold}; NaN cannot be "
+            "compared, and would be cut silently: did training diverge?"
+        )
+    mask = magnitudes >= threshold
     return mask if alive is None else mask & alive
 
 
@@ -140,6 +151,9 @@ def surviving_deviation(weight: Tensor, alive: Tensor | None = None) -> float:
     Returns:
         The population standard deviation, computed in float64; 0 for fewer than two weights.
 
+    Raises:
+        ConfigurationError: A weight is NaN or infinite, and so the deviation would be NaN.
+
     Example:
         >>> surviving_deviation(torch.tensor([1.0, -1.0, 0.0, 0.0]), torch.tensor([True, True, False, False]))
         1.0
@@ -149,7 +163,32 @@ def surviving_deviation(weight: Tensor, alive: Tensor | None = None) -> float:
     living = weight.detach() if alive is None else weight.detach()[alive]
     if living.numel() < 2:
         return 0.0
-    return float(living.to(torch.float64).std(correction=0))
+    deviation = float(living.to(torch.float64).std(correction=0))
+    if math.isnan(deviation):
+        raise ConfigurationError(
+            f"{int(living.isnan().count_nonzero()):,} weights are NaN and "
+            f"{int(living.isinf().count_nonzero()):,} infinite, so they have no standard deviation: "
+            "did training diverge?"
+        )
+    return deviation
+
+
+def refuse_more_than_alive(names: Sequence[str], count: int, alive: int) -> None:
+    """Refuse to keep more weights than live.
+
+    Args:
+        names: The parameters that are ranked together.
+        count: How many to keep.
+        alive: How many live.
+
+    Raises:
+        UnreachableTargetError: ``count`` is above ``alive``.
+    """
+    if count > alive:
+        raise UnreachableTargetError(
+            f"asked to keep {count:,} weights of {', '.join(layer_name(name) for name in names)}, but only "
+            f"{alive:,} are alive; pruning never revives a weight, so ask for a lower density"
+        )
 
 
 def _keep_highest_of_all(
@@ -236,19 +275,11 @@ def _threshold_and_ties(
                 histogram += np.bincount(digits.astype(np.intp), minlength=1 << 16)
         at_or_above = np.cumsum(histogram[::-1])[::-1]
         if shift + 16 == bits:
-            _check_reachable(tuple(scores), count, int(at_or_above[0]))
+            refuse_more_than_alive(tuple(scores), count, int(at_or_above[0]))
         digit = int(np.flatnonzero(at_or_above >= rank)[-1])
         rank -= int(at_or_above[digit] - histogram[digit])
         prefix = (prefix << 16) | digit
     return _score_of_key(prefix, float_type, key_type), rank
-
-
-def _check_reachable(names: Sequence[str], count: int, alive: int) -> None:
-    if count > alive:
-        raise UnreachableTargetError(
-            f"asked to keep {count:,} weights of {', '.join(layer_name(name) for name in names)}, but only "
-            f"{alive:,} are alive; pruning never revives a weight, so ask for a lower density"
-        )
 
 
 def _ordered_keys(

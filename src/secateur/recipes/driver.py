@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -14,17 +13,19 @@ from torch import Tensor, nn
 
 from secateur.errors import InterruptedRunError
 from secateur.pruning.compaction import compact, expand_into
-from secateur.pruning.dropout import apply_dropout_rule, dropout_predecessors
 from secateur.pruning.gradual import Gradual
-from secateur.pruning.masks import Masks
+from secateur.pruning.layers import aliases, prunable_weights
 from secateur.pruning.pruner import Pruner
-from secateur.recipes.fitting import check_fits
+from secateur.recipes.dropout import follow_dropout_rule, set_dropout
+from secateur.recipes.fitting import check_arguments, check_fits
+from secateur.recipes.identity import describe
 from secateur.recipes.plan import GradualCut, Keep, Plan, Reinitialise, Rewind
+from secateur.recipes.reachable import Reachable, reachable
 from secateur.recipes.result import RunResult, conclude
 from secateur.recipes.run_folder import RunFolder, StageState
-from secateur.records import content_hash
 from secateur.training.checkpoint import load_into
-from secateur.training.loop import BatchObserver, Distillation, EpochRecord, Progress, run_phases, teach
+from secateur.training.distillation import Distillation, teach
+from secateur.training.loop import BatchObserver, EpochRecord, Progress, run_phases
 from secateur.training.phase import Phase
 from secateur.training.seeding import seeded
 from secateur.training.task import Task
@@ -57,6 +58,7 @@ def train_prune_retrain(
     *,
     seed: int = 0,
     name: str = "run",
+    settings: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
     save_every: float = 20.0,
 ) -> RunResult:
@@ -72,6 +74,7 @@ def train_prune_retrain(
         run_dir: The run's folder; by default ``runs/NAME-HASH-seedN``, after its configuration's content.
         seed: Fixes every draw; at least 0.
         name: What the run is called in its files.
+        settings: JSON values for the record, such as the rest of a recipe; they are part of what the run is.
         observer: Who is told how it goes on.
         save_every: Seconds between two writes of an unfinished stage's state.
 
@@ -80,7 +83,9 @@ def train_prune_retrain(
         ``dense.safetensors`` and ``masks.safetensors``.
 
     Raises:
-        ConfigurationError: The plan does not fit the network or the task; nothing was written yet.
+        ConfigurationError: An argument is of the wrong kind, or the plan does not fit the network or the
+            task; nothing was written yet.
+        UnsupportedModelError: The plan sweeps a network that cannot be traced; nothing was written yet.
         LayerSelectionError: A pattern of the plan matches nothing; nothing was written yet.
         CheckpointError: The folder belongs to another run, is damaged or is in use.
         UnreachableTargetError: A round would leave a layer empty.
@@ -90,17 +95,11 @@ def train_prune_retrain(
 
     Source: paper, section 3 (Fig 2) and section 3.4.
     """
+    check_arguments(model, task, plan, settings)
     check_fits(plan, model, task, seed)
-    configuration = {"name": name, "plan": plan.model_dump(mode="json")}
-    identity = {
-        **configuration,
-        "seed": seed,
-        "data": {"source": task.source, "fingerprint": task.fingerprint},
-        "threads": torch.get_num_threads(),
-    }
-    digest = content_hash({**configuration, "data": task.fingerprint})
+    identity, digest = describe(model, task, plan, settings, seed=seed, name=name)
     path = Path(run_dir) if run_dir is not None else Path("runs") / f"{name}-{digest}-seed{seed}"
-    folder = RunFolder(path, identity)
+    folder = RunFolder(path, identity, chosen=run_dir is not None)
     try:
         run = _Run(model, task, plan, folder, seed, observer or Observer(), save_every)
         rounds = [run.dense]
@@ -109,7 +108,8 @@ def train_prune_retrain(
         return conclude(run.build(), task, rounds, folder, name=name, seed=seed, configuration_hash=digest)
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
-            f"interrupted; what was done is kept in {path}: run the same command again to continue"
+            f"interrupted; what was done is kept in {path}, but for the epoch under way: "
+            "run the same command again to continue"
         ) from error
     finally:
         folder.close()
@@ -136,12 +136,11 @@ class _Run:
         """Step 1: learn which connections matter."""
 
         def make() -> StageState:
-            began = time.monotonic()
             model = self.build()
-            _set_dropout(model, self.plan.dropout)
+            set_dropout(model, self.plan.dropout)
             pruner = Pruner(model, exclude=self.plan.exclude or None)
             snapshot, records = self._train_dense(model)
-            notes = {"seconds": time.monotonic() - began, "dead": {}, "dropout": {}, "early": snapshot}
+            notes = {"dead": {}, "dropout": {}, "early": snapshot, "asked": None, "capped": {}}
             return StageState(_state(model), pruner.masks, [record.to_json() for record in records], notes)
 
         return self._stage("dense", 0, self.plan.dense, make)
@@ -151,30 +150,34 @@ class _Run:
         phases = self.plan.phases_of(number)
 
         def make() -> StageState:
-            began = time.monotonic()
-            return self._prune_and_retrain(number, before, phases, began)
+            return self._prune_and_retrain(number, before, phases)
 
         return self._stage(f"round-{number:02d}", number, phases, make)
 
-    def _prune_and_retrain(
-        self, number: int, before: StageState, phases: tuple[Phase, ...], began: float
-    ) -> StageState:
+    def _prune_and_retrain(self, number: int, before: StageState, phases: tuple[Phase, ...]) -> StageState:
         name, plan, shape = f"round-{number:02d}", self.plan, self.task.image_shape
         model = self.build()
         model.load_state_dict(dict(before.model))
         pruner = Pruner(model, exclude=plan.exclude or None)
         pruner.restrict(before.masks)
+        target = self._reachable(number / plan.rounds, model, pruner)
         if plan.gradual is None:
-            pruner.prune(plan.cut.at(number / plan.rounds, self.seed))
+            pruner.prune(target.criterion)
         swept = pruner.sweep(shape) if plan.sweep else None
         self._choose_survivors(model, pruner, number)
-        rates = _apply_dropout_rule(model, pruner.masks, plan, shape)
+        rates = follow_dropout_rule(model, pruner.masks, plan, shape)
         records = self._retrain(name, number, model, pruner, phases)
         if plan.gradual is not None and plan.sweep:
             swept = pruner.sweep(shape)
         masks = pruner.finalize()
         dead = {} if swept is None else {layer: asdict(found) for layer, found in swept.dead.items()}
-        notes = {"seconds": time.monotonic() - began, "dead": dead, "dropout": rates, "early": {}}
+        notes = {
+            "dead": dead,
+            "dropout": rates,
+            "early": {},
+            "asked": target.asked,
+            "capped": {layer: dict(found) for layer, found in target.capped.items()},
+        }
         return StageState(_state(model), masks, [record.to_json() for record in records], notes)
 
     def _train_dense(self, model: nn.Module) -> tuple[dict[str, Tensor], list[EpochRecord]]:
@@ -185,7 +188,7 @@ class _Run:
             # Trained again up to that epoch rather than copied on the way: the same draws give the same bits,
             # and the loop need not know of it.
             early = _for_training(self.build())
-            _set_dropout(early, self.plan.dropout)
+            set_dropout(early, self.plan.dropout)
             run_phases(
                 early, self.task, self.plan.dense, seed=self.seed, stage="dense", stop_after=rewind.epoch
             )
@@ -196,9 +199,9 @@ class _Run:
         self, name: str, number: int, model: nn.Module, pruner: Pruner, phases: tuple[Phase, ...]
     ) -> list[EpochRecord]:
         if not self.plan.compact:
-            gradual = (
-                None if self.plan.gradual is None else self._gradual(self.plan.gradual, number, phases[0])
-            )
+            gradual = None
+            if self.plan.gradual is not None:
+                gradual = self._gradual(self.plan.gradual, number, phases[0], model, pruner)
             return self._run_phases(name, model, pruner, phases, gradual)
         small = compact(model, pruner.masks, self.task.image_shape)
         inner = Pruner(small.model, exclude=self.plan.exclude or None)
@@ -232,7 +235,13 @@ class _Run:
             total_weights=total_weights,
         )
 
-    def _gradual(self, gradual: GradualCut, number: int, phase: Phase) -> Gradual:
+    def _reachable(self, progress: float, model: nn.Module, pruner: Pruner) -> Reachable:
+        names = aliases(prunable_weights(model))
+        return reachable(self.plan.cut.at(progress, self.seed), pruner.masks, names)
+
+    def _gradual(
+        self, gradual: GradualCut, number: int, phase: Phase, model: nn.Module, pruner: Pruner
+    ) -> Gradual:
         steps = phase.epochs * -(-len(self.task.train) // phase.batch_size)
         start, end = (number - 1) / self.plan.rounds, number / self.plan.rounds
         return Gradual(
@@ -240,7 +249,7 @@ class _Run:
             begin=0,
             end=max(1, round(gradual.until * steps)),
             every=gradual.every,
-            criterion=lambda progress: self.plan.cut.at(progress, self.seed),
+            criterion=lambda progress: self._reachable(progress, model, pruner).criterion,
         )
 
     def _choose_survivors(self, model: nn.Module, pruner: Pruner, number: int) -> None:
@@ -293,20 +302,3 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
         name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
         for name, tensor in model.state_dict().items()
     }
-
-
-def _set_dropout(model: nn.Module, rate: float | None) -> None:
-    if rate is not None:
-        for module in model.modules():
-            if isinstance(module, nn.Dropout):
-                module.p = rate
-
-
-def _apply_dropout_rule(
-    model: nn.Module, masks: Masks, plan: Plan, shape: tuple[int, ...]
-) -> Mapping[str, Any]:
-    _set_dropout(model, plan.dropout)
-    original = {name: module.p for name, module in model.named_modules() if isinstance(module, nn.Dropout)}
-    if not plan.dropout_rule or not any(original.values()):
-        return {}
-    return apply_dropout_rule(model, masks, original, dropout_predecessors(model, shape))

@@ -2,18 +2,63 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from secateur.errors import ConfigurationError
+from secateur.errors import ConfigurationError, UnsupportedModelError
+from secateur.pruning.channel_graph import channel_graph
 from secateur.pruning.layers import aliases, prunable_weights, resolve_layer_values, select_weights
-from secateur.recipes.plan import DensityCut, GlobalCut, Plan, QualityCut
+from secateur.recipes.dropout import ruled_dropouts, set_dropout
+from secateur.recipes.plan import DensityCut, GlobalCut, Plan, QualityCut, Recipe
 from secateur.training.freezing import train_only
 from secateur.training.phase import Phase
 from secateur.training.seeding import seeded
 from secateur.training.task import Task
+
+# What somebody else's forward may raise on images it was not made for.
+_FAILURES = (
+    RuntimeError,
+    ValueError,
+    TypeError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+)
+
+
+def check_arguments(model: object, task: object, plan: object, settings: object) -> None:
+    """Refuse arguments of the wrong kind, saying what to pass instead.
+
+    Args:
+        model: Should make a network.
+        task: Should be a task.
+        plan: Should be a plan.
+        settings: Should be None or JSON values by name.
+
+    Raises:
+        ConfigurationError: One is something else.
+    """
+    if isinstance(model, nn.Module) or not callable(model):
+        raise ConfigurationError(
+            f"model: expected a function that makes the untrained network, found {_kind(model)}; "
+            "pass its class, or `lambda: Network(...)`: every stage starts from a fresh one"
+        )
+    if not isinstance(task, Task):
+        raise ConfigurationError(f"task: expected a Task, found {_kind(task)}; make one with image_task")
+    if isinstance(plan, Recipe):
+        raise ConfigurationError("plan: expected a Plan, found a Recipe; pass `recipe.plan`")
+    if not isinstance(plan, Plan):
+        raise ConfigurationError(
+            f"plan: expected a Plan, found {_kind(plan)}; pass `Plan(...)`, or `builtin_recipe(...).plan`"
+        )
+    try:
+        json.dumps(settings, allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise ConfigurationError(f"settings: expected JSON values, found {settings!r} ({error})") from error
 
 
 def check_fits(plan: Plan, model: Callable[[], nn.Module], task: Task, seed: int) -> None:
@@ -26,16 +71,19 @@ def check_fits(plan: Plan, model: Callable[[], nn.Module], task: Task, seed: int
         seed: The run's seed.
 
     Raises:
-        ConfigurationError: The seed is negative, the network does not take the task's images or give its
-            classes, or the plan sets a dropout rate for a network without dropout.
+        ConfigurationError: The seed is negative, the function makes no fresh network, the network does not
+            take the task's images or give its classes, the plan sets a dropout rate for a network without
+            dropout, or a gradual cut is to be made while all it cuts is frozen.
         LayerSelectionError: A pattern of the plan matches nothing or claims a layer twice.
+        UnsupportedModelError: The plan sweeps or compacts a network that cannot be traced, or the dropout
+            rule applies to a dropout module behind two layers.
     """
     if seed < 0:
         raise ConfigurationError(f"the seed must be a whole number at or above 0, found {seed}")
     with seeded(seed, "check"):
-        network = model()
+        network = _fresh_network(model)
+        chosen = select_weights(network, None, plan.exclude or None)
         _check_outputs(network, task)
-    chosen = select_weights(network, None, plan.exclude or None)
     match plan.cut:
         case QualityCut() | DensityCut():
             resolve_layer_values(list(chosen), plan.cut.layers, aliases(prunable_weights(network)))
@@ -45,11 +93,56 @@ def check_fits(plan: Plan, model: Callable[[], nn.Module], task: Task, seed: int
     for phase in phases:
         with train_only(network, phase.only):
             continue
+    _check_gradual(plan, network, list(chosen.values()))
     if plan.dropout is not None and not any(isinstance(module, nn.Dropout) for module in network.modules()):
         raise ConfigurationError(
             f"the plan sets dropout to {plan.dropout}, but the network has no torch.nn.Dropout to set it in; "
             "leave `dropout` away or give the network such modules"
         )
+    if plan.sweep or plan.compact:
+        try:
+            channel_graph(network, task.image_shape)
+        except UnsupportedModelError as error:
+            raise UnsupportedModelError(
+                f"{error}. The plan sweeps dead neurons, which needs that: set `sweep: false` and leave "
+                "`compact` away"
+            ) from error
+    set_dropout(network, plan.dropout)
+    ruled_dropouts(network, plan, task.image_shape)
+
+
+def _fresh_network(model: Callable[[], nn.Module]) -> nn.Module:
+    first, second = model(), model()
+    if not isinstance(first, nn.Module):
+        raise ConfigurationError(
+            f"model: expected a function that makes a network, and it made {_kind(first)}"
+        )
+    shared = {id(p) for p in first.parameters()} & {id(p) for p in second.parameters()}
+    if first is second or shared:
+        raise ConfigurationError(
+            "model: expected a function that makes a fresh network at every call, and it gave "
+            f"{'the same one' if first is second else 'the same parameters'} twice; make it in there"
+        )
+    return first
+
+
+def _check_gradual(plan: Plan, network: nn.Module, chosen: Sequence[nn.Parameter]) -> None:
+    if plan.gradual is None:
+        return
+    for where, phases in (("retrain", plan.retrain), ("final", plan.final or plan.retrain)):
+        with train_only(network, phases[0].only):
+            if not any(weight.requires_grad for weight in chosen):
+                raise ConfigurationError(
+                    f"a gradual cut is made in the first phase of {where}, where `only` "
+                    f"({', '.join(phases[0].only or ())}) freezes every layer that is pruned; "
+                    "let one of them train, or put that phase later"
+                )
+
+
+def _kind(thing: object) -> str:
+    return (
+        f"the network itself ({type(thing).__name__})" if isinstance(thing, nn.Module) else repr(thing)[:80]
+    )
 
 
 @torch.no_grad()
@@ -58,10 +151,15 @@ def _check_outputs(network: nn.Module, task: Task) -> None:
     network.eval()
     try:
         outputs = network(task.validation_images[:1].to(next(network.parameters()).device))
-    except RuntimeError as error:
+    except _FAILURES as error:
         raise ConfigurationError(
-            f"{where}: it does not run ({error}); choose a network for such images"
+            f"{where}: it does not run ({type(error).__name__}: {error}); choose a network for such images"
         ) from error
+    if not isinstance(outputs, Tensor):
+        raise ConfigurationError(
+            f"{where}: expected a tensor of shape [1, {task.classes}], found a {type(outputs).__name__}; "
+            "let forward return the outputs alone"
+        )
     if outputs.shape != (1, task.classes):
         raise ConfigurationError(
             f"{where}: expected an output of shape [1, {task.classes}], one number a class, "

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, assert_never, final
 
@@ -18,9 +16,9 @@ from secateur.pruning.allocation import ALLOCATIONS
 from secateur.pruning.criteria import Criterion, Density, GlobalDensity, StdThreshold
 from secateur.pruning.schedules import Cubic, Geometric, GrowingQuality, Linear, OneShot
 from secateur.pruning.scores import ProbabilisticMagnitude, Random, Score, lamp, magnitude
-from secateur.training.phase import Fraction, Frozen, NotNegative, Phase, Positive
+from secateur.training.configuration import Frozen, mistakes
+from secateur.training.phase import Fraction, NotNegative, Phase, Positive
 
-_BARE_EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 DensityValue = Annotated[float, Field(gt=0, le=1)]
 ScoreName = Literal["magnitude", "lamp", "random", "probabilistic"]
 PathName = Literal["geometric", "linear", "cubic", "one-shot"]
@@ -42,7 +40,7 @@ class QualityCut(Frozen):
         layers: The last round's quality by layer pattern; earlier rounds scale it in proportion.
     """
 
-    kind: Literal["quality"]
+    kind: Literal["quality"] = "quality"
     quality: Positive
     initial: NotNegative = 0.0
     layers: Mapping[str, Positive] = {}
@@ -73,7 +71,7 @@ class DensityCut(Frozen):
         allocation: How ``density`` is shared out among layers without one of their own.
     """
 
-    kind: Literal["density"]
+    kind: Literal["density"] = "density"
     density: DensityValue
     layers: Mapping[str, DensityValue] = {}
     path: PathName = "geometric"
@@ -101,7 +99,7 @@ class GlobalCut(Frozen):
         score: What is kept first; it must be comparable across layers.
     """
 
-    kind: Literal["global"]
+    kind: Literal["global"] = "global"
     density: DensityValue
     path: PathName = "geometric"
     score: ScoreName = "magnitude"
@@ -274,11 +272,11 @@ def parse_recipe(content: Any, source: str) -> Recipe:
     try:
         return Recipe.model_validate(content)
     except ValidationError as error:
-        lines = [f"  {_where(problem['loc'], content)}: {_what(problem)}" for problem in error.errors()]
+        lines = mistakes(error, content, "the recipe")
         raise ConfigurationError("\n".join([f"{source} is not a valid recipe:", *lines])) from error
 
 
-def read_recipe(path: Path) -> Recipe:
+def read_recipe(path: Path | str) -> Recipe:
     """A recipe from a YAML file.
 
     Args:
@@ -291,7 +289,7 @@ def read_recipe(path: Path) -> Recipe:
         ConfigurationError: The file cannot be read, is not YAML, or is not a recipe.
     """
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506  # a SafeLoader
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader=_StrictLoader)  # noqa: S506  # a SafeLoader
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"cannot read the recipe {path}: {error}") from error
     except yaml.YAMLError as error:
@@ -331,30 +329,3 @@ def _one_of(name: str, what: str, known: Mapping[str, object]) -> str:
     if name not in known:
         raise ValueError(f"there is no such {what}; there are {', '.join(known)}")
     return name
-
-
-def _where(location: tuple[int | str, ...], content: Any) -> str:
-    # Pydantic names the member of a union (`cut.quality.initial`), which is no key of the file.
-    path, node, is_member = [], content, False
-    for part in location:
-        if isinstance(node, Mapping) and node.get("kind") == part and not is_member:
-            is_member = True
-            continue
-        is_member = False
-        path.append(str(part))
-        inside = isinstance(node, Mapping) and part in node
-        inside = inside or (isinstance(node, Sequence) and isinstance(part, int) and part < len(node))
-        node = node[part] if inside else None
-    return ".".join(path) or "the recipe"
-
-
-def _what(problem: Mapping[str, Any]) -> str:
-    if problem["type"] == "extra_forbidden":
-        return "there is no such key; check its spelling in docs/recipes.md"
-    if problem["type"] == "missing":
-        return "this key is missing"
-    found = problem["input"]
-    hint = ""
-    if isinstance(found, str) and _BARE_EXPONENT.fullmatch(found):
-        hint = f" (YAML takes {found} for text: write it with a point, as in 1.0e-4)"
-    return f"{problem['msg'].removeprefix('Value error, ')}; found {reprlib.repr(found)}{hint}"

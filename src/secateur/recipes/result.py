@@ -10,13 +10,12 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from secateur.analysis.activation import activation_densities, layer_table, total_row
-from secateur.analysis.costs import LayerCost, layer_costs
 from secateur.analysis.significance import Interval, error_interval, paired_difference
 from secateur.errors import CheckpointError
-from secateur.pruning.layers import aliases, prunable_weights, select_weights
+from secateur.pruning.layers import select_weights
+from secateur.recipes.layers import table
 from secateur.recipes.run_folder import RunFolder, StageState
 from secateur.records import provenance
 from secateur.storage import write_json
@@ -56,7 +55,7 @@ class RunResult:
         return float(self.record["error"]["pruned"])
 
 
-def read_result(folder: Path) -> RunResult:
+def read_result(folder: Path | str) -> RunResult:
     """Read the result of a finished run.
 
     Args:
@@ -68,6 +67,7 @@ def read_result(folder: Path) -> RunResult:
     Raises:
         CheckpointError: The run is not finished, or its result is damaged.
     """
+    folder = Path(folder)
     path = folder / "result.json"
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -96,7 +96,8 @@ def conclude(
 ) -> RunResult:
     """Evaluate every stage's network on the test set and write the run's result.
 
-    A run that has its result already gets that: the test set is not looked at again.
+    A run that has its result already gets that: the test set is not looked at again, and only networks that
+    are no longer there are written again.
 
     Args:
         model: A network of the run's architecture; its weights are replaced.
@@ -114,11 +115,12 @@ def conclude(
         StorageError: The folder cannot be written.
     """
     if (folder.path / "result.json").exists():
+        _write_networks(stages, folder.path, again=False)
         return read_result(folder.path)
     tests = [_test(model, task, stage) for stage in stages]
-    dense, pruned = stages[0], stages[-1]
+    pruned = stages[-1]
     weights = sum(weight.numel() for weight in select_weights(model).values())
-    layers, total = _table(model, task, pruned)
+    layers, total, notes = table(model, task, pruned)
     difference = paired_difference(tests[0].wrong.numpy(), tests[-1].wrong.numpy())
     record = {
         "format": FORMAT,
@@ -138,6 +140,7 @@ def conclude(
         },
         "layers": layers,
         "total": total,
+        "notes": notes,
         "curve": [_point(weights, stage, test) for stage, test in zip(stages, tests, strict=True)],
         "dead_neurons": dict(pruned.notes["dead"]),
         "dropout": dict(pruned.notes["dropout"]),
@@ -145,11 +148,13 @@ def conclude(
             configuration_hash=configuration_hash, seed=seed, threads=torch.get_num_threads()
         ).to_json(),
         "configuration": json.loads((folder.path / "run.json").read_text(encoding="utf-8")),
-        "seconds": {_stage_name(number): stage.notes["seconds"] for number, stage in enumerate(stages)},
+        "seconds": {
+            _stage_name(number): sum(line["seconds"] for line in stage.history)
+            for number, stage in enumerate(stages)
+        },
+        "phases": [phase for number, stage in enumerate(stages) for phase in _phases(number, stage)],
     }
-    save_weights(folder.path / "dense.safetensors", dense.model)
-    save_weights(folder.path / "pruned.safetensors", pruned.model)
-    save_weights(folder.path / "masks.safetensors", pruned.masks)
+    _write_networks(stages, folder.path, again=True)
     wrong = {_stage_name(number): test.wrong.to(torch.uint8) for number, test in enumerate(tests)}
     save_weights(folder.path / "test-errors.safetensors", wrong)
     write_json(folder.path / "result.json", record)
@@ -161,33 +166,22 @@ def _test(model: nn.Module, task: Task, stage: StageState) -> Evaluation:
     return evaluate(model, task.test_images, task.test_labels)
 
 
-def _table(model: nn.Module, task: Task, stage: StageState) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    model.load_state_dict(dict(stage.model))
-    costs = layer_costs(model, task.image_shape)
-    names = [cost.name for cost in costs]
-    canonical = aliases(prunable_weights(model))
+def _write_networks(stages: Sequence[StageState], folder: Path, *, again: bool) -> None:
+    dense, pruned = stages[0], stages[-1]
+    for name, tensors in (("dense", dense.model), ("pruned", pruned.model), ("masks", pruned.masks)):
+        path = folder / f"{name}.safetensors"
+        if again or not path.exists():
+            save_weights(path, tensors)
 
-    def left(cost: LayerCost) -> int:
-        name = canonical.get(cost.name, cost.name)
-        # A layer without weights of its own shares those of one that ran before it; they count there.
-        return stage.masks.kept_of(name) if cost.weights and name in stage.masks else cost.weights
 
-    kept = {cost.name: left(cost) for cost in costs}
-    # Act% is a property of the network on its kind of input; the validation images show it as well as any.
-    activation = activation_densities(model, _batches(task.validation_images), names)
-    rows = layer_table(costs, kept, activation)
-
-    def plain(row: Any) -> dict[str, Any]:
-        return {
-            "name": row.name,
-            "weights": row.weights,
-            "kept": row.kept,
-            "flop": row.flop,
-            "activation_density": row.activation_density,
-            "flop_kept": row.flop_kept,
-        }
-
-    return [plain(row) for row in rows], plain(total_row(rows))
+def _phases(number: int, stage: StageState) -> list[dict[str, Any]]:
+    spent: dict[int, list[float]] = {}
+    for line in stage.history:
+        spent.setdefault(line["phase"], []).append(line["seconds"])
+    return [
+        {"stage": _stage_name(number), "phase": phase, "epochs": len(seconds), "seconds": sum(seconds)}
+        for phase, seconds in sorted(spent.items())
+    ]
 
 
 def _kept(weights: int, stage: StageState) -> int:
@@ -195,8 +189,10 @@ def _kept(weights: int, stage: StageState) -> int:
     return weights - (stage.masks.total - stage.masks.kept)
 
 
-def _batches(images: Tensor) -> Sequence[Tensor]:
-    return torch.split(images, 1000)
+def _target(weights: int, stage: StageState) -> float | None:
+    # What the cut asked for; a sweep goes past it, and a threshold names no number.
+    asked = stage.notes["asked"]
+    return None if asked is None else weights / (weights - (stage.masks.total - asked))
 
 
 def _point(weights: int, stage: StageState, test: Evaluation) -> dict[str, Any]:
@@ -204,6 +200,7 @@ def _point(weights: int, stage: StageState, test: Evaluation) -> dict[str, Any]:
     return {
         "compression": weights / _kept(weights, stage),
         "kept": _kept(weights, stage),
+        "target_compression": _target(weights, stage),
         "validation_error": None if last is None else last["validation_error"],
         "test_error": test.error,
         "test_interval": _pair(error_interval(np.asarray(test.wrong))),

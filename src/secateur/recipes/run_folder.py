@@ -17,6 +17,10 @@ from secateur.pruning.masks import Masks
 from secateur.storage import refused, write_atomically, write_json
 from secateur.training.checkpoint import load_checkpoint, save_checkpoint
 
+_SURROUNDINGS = ("threads", "torch")
+_INITIAL = "network.initial_weights"
+_SHOWN = 120  # characters of a value in a message
+
 
 @final
 @dataclass(frozen=True)
@@ -46,15 +50,19 @@ class RunFolder:
 
     Args:
         path: The folder; made if it is not there.
-        identity: What the run is: its configuration, data and seed. A folder belongs to one for ever.
+        identity: What the run is: its configuration, network, data and seed, and what it computes with. A
+            folder belongs to one for ever.
+        chosen: Whether somebody chose the folder; otherwise it is named by the run's content.
 
     Raises:
         CheckpointError: The folder belongs to another run, is damaged, or is in use by another process.
         StorageError: The folder cannot be written.
     """
 
-    def __init__(self, path: Path, identity: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, identity: Mapping[str, Any], *, chosen: bool = True) -> None:
         self.path = path
+        self._chosen = chosen
+        self._log_is_clean = False
         self._log = path / "log.jsonl"
         self._finished: list[dict[str, Any]] = []
         # Looked at before anything is written: a foreign folder is left as it is.
@@ -66,8 +74,6 @@ class RunFolder:
             if not (path / "run.json").exists():
                 write_json(path / "run.json", identity)
             self._remove_leftovers()
-            if self._log.exists():
-                self.finished([])
         except BaseException:
             self.close()
             raise
@@ -124,9 +130,13 @@ class RunFolder:
         self._finished.extend(history)
         text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in self._finished)
         write_atomically(self._log, lambda file: file.write(text.encode()))
+        self._log_is_clean = True
 
     def log(self, line: Mapping[str, Any]) -> None:
         """Append one JSON object to the log."""
+        if not self._log_is_clean and self._log.exists():
+            self.finished([])  # only now: until a stage is read or goes on, the log is all there is to read
+        self._log_is_clean = True
         text = json.dumps(line, allow_nan=False) + "\n"
         try:
             with self._log.open("a", encoding="utf-8") as file:
@@ -152,13 +162,32 @@ class RunFolder:
             found = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
             raise CheckpointError(f"{path} is damaged ({error}); give the run another folder") from error
-        wanted = json.loads(json.dumps(identity))
-        if found != wanted:
-            differing = sorted(_differences(found, wanted))
+        self._compare(found, json.loads(json.dumps(identity)))
+
+    def _compare(self, found: Any, wanted: Any) -> None:
+        differing = _differences(found, wanted)
+        # Where the data come from is for the record; their fingerprint says what they are.
+        differing.pop("data.source", None)
+        surroundings = {where: said for where, said in differing.items() if where in _SURROUNDINGS}
+        if "torch" in surroundings:  # another torch may draw other untrained weights for the same network
+            surroundings |= {where: said for where, said in differing.items() if where == _INITIAL}
+        if (self.path / "result.json").exists():  # what is finished is only read
+            differing = {where: said for where, said in differing.items() if where not in surroundings}
+        if not differing:
+            return
+        said = "; ".join([differing[where] for where in sorted(differing)][:6])
+        if differing.keys() <= surroundings.keys():
             raise CheckpointError(
-                f"{self.path} holds another run: {'; '.join(differing[:6])}. Give this run another folder, "
-                "or leave --out away and it gets one named by its content"
+                f"{self.path} holds an unfinished run that was begun otherwise: {said}. Only as it was "
+                "begun does it end with the same bits: go on with that torch and that number of threads, or "
+                "give this run another folder"
             )
+        advice = (
+            "Give this run another folder, or choose none and it gets one named by its content"
+            if self._chosen
+            else "Move that folder away, or give this run another one"
+        )
+        raise CheckpointError(f"{self.path} holds another run: {said}. {advice}")
 
 
 def _lock(folder: Path) -> FileLock:
@@ -175,11 +204,18 @@ def _lock(folder: Path) -> FileLock:
     return lock
 
 
-def _differences(found: Any, wanted: Any, where: str = "") -> list[str]:
+def _differences(found: Any, wanted: Any, where: str = "") -> dict[str, str]:
     if isinstance(found, dict) and isinstance(wanted, dict):
-        return [
-            line
+        return {
+            place: said
             for key in found.keys() | wanted.keys()
-            for line in _differences(found.get(key), wanted.get(key), f"{where}.{key}" if where else key)
-        ]
-    return [] if found == wanted else [f"{where} is {found!r} there and {wanted!r} here"]
+            for place, said in _differences(
+                found.get(key), wanted.get(key), f"{where}.{key}" if where else key
+            ).items()
+        }
+    return {} if found == wanted else {where: f"{where} is {_short(found)} there and {_short(wanted)} here"}
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

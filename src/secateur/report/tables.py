@@ -18,7 +18,8 @@ def layer_table(record: Mapping[str, Any]) -> Table:
         record: The content of a ``result.json``.
 
     Returns:
-        A table with the columns layer, weights, FLOP, Act %, Weights %, FLOP %, and a row of totals.
+        A table with the columns layer, weights, FLOP, Act %, Weights %, FLOP %, and a row of totals; ``-``
+        stands for what could not be counted.
     """
     table = Table(title=f"{record['name']}, seed {record['seed']}", box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("layer")
@@ -84,9 +85,13 @@ def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     return (
         row["name"],
         human_count(row["weights"]),
-        human_count(row["flop"]),
-        f"{100 * row['activation_density']:.0f}",
+        "-" if row["flop"] is None else human_count(row["flop"]),
+        _percent(row["activation_density"], 0),
         # A layer whose weight is tied to an earlier one's has none of its own.
         f"{100 * row['kept'] / row['weights']:.1f}" if row["weights"] else "tied",
-        f"{100 * row['flop_kept']:.1f}",
+        _percent(row["flop_kept"], 1),
     )
+
+
+def _percent(fraction: float | None, digits: int) -> str:
+    return "-" if fraction is None else f"{100 * fraction:.{digits}f}"

@@ -10,13 +10,15 @@ from torch import nn
 
 from secateur.errors import LayerSelectionError
 
+_BATCH_NORM = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+
 
 @contextmanager
 def train_only(model: nn.Module, layers: Sequence[str] | None) -> Iterator[None]:
     """Freeze every parameter but those of the named layers, and thaw them afterwards.
 
     A frozen parameter gets no gradient, so back-propagation stops where nothing before it trains, no
-    optimizer moves it and no weight decay shrinks it.
+    optimizer moves it and no weight decay shrinks it. `hold_statistics` does the same for running statistics.
 
     Args:
         model: The network.
@@ -43,6 +45,22 @@ def train_only(model: nn.Module, layers: Sequence[str] | None) -> Iterator[None]
     finally:
         for name, parameter in parameters.items():
             parameter.requires_grad_(before[name])
+
+
+def hold_statistics(model: nn.Module, layers: Sequence[str]) -> None:
+    """Put frozen batch normalisation into evaluation mode, so that its running statistics stay as they are.
+
+    Call it after ``model.train()``, which puts everything into training mode.
+
+    Args:
+        model: The network.
+        layers: The patterns that train, as in `train_only`.
+    """
+    for path, module in model.named_modules():
+        if isinstance(module, _BATCH_NORM):
+            names = [f"{path}.{name}" for name, _ in module.named_parameters()] or [f"{path}."]
+            if not any(_belongs(name, pattern) for name in names for pattern in layers):
+                module.eval()
 
 
 def _belongs(parameter: str, pattern: str) -> bool:

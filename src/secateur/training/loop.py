@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -19,9 +19,11 @@ from secateur.errors import CheckpointError, DivergenceError
 from secateur.pruning.gradual import Gradual
 from secateur.pruning.layers import select_weights
 from secateur.pruning.pruner import Pruner
-from secateur.training.checkpoint import load_checkpoint, load_into, save_checkpoint
+from secateur.training.checkpoint import load_checkpoint, load_into
+from secateur.training.distillation import Distillation
 from secateur.training.evaluation import evaluate
-from secateur.training.freezing import train_only
+from secateur.training.freezing import hold_statistics, train_only
+from secateur.training.keeper import Keeper
 from secateur.training.phase import Phase, make_optimizer
 from secateur.training.seeding import generator, seeded
 from secateur.training.task import Task
@@ -52,36 +54,6 @@ class EpochRecord:
 
 @final
 @dataclass(frozen=True)
-class Distillation:
-    """Learning from the dense network's outputs beside the labels.
-
-    The loss is ``(1 - weight) CE(labels) + weight T^2 KL(softmax(teacher / T) || softmax(student / T))``.
-
-    Args:
-        teacher: Probabilities ``softmax(outputs / T)``, [images, variants, classes].
-        weight: In 0..1.
-        temperature: T, above 0.
-
-    Source: Hinton, Vinyals, Dean, "Distilling the Knowledge in a Neural Network", arXiv 1503.02531.
-    """
-
-    teacher: Tensor = field(repr=False)
-    weight: float
-    temperature: float
-
-    def loss(self, outputs: Tensor, labels: Tensor, indices: Tensor, variants: Tensor) -> Tensor:
-        """The mixed loss of a batch."""
-        soft = functional.kl_div(
-            functional.log_softmax(outputs / self.temperature, dim=1),
-            self.teacher[indices, variants].to(outputs.device),
-            reduction="batchmean",
-        )
-        hard = functional.cross_entropy(outputs, labels)
-        return (1 - self.weight) * hard + self.weight * self.temperature**2 * soft
-
-
-@final
-@dataclass(frozen=True)
 class Progress:
     """Where a phase's progress is kept, how often, and who is told of it.
 
@@ -96,32 +68,6 @@ class Progress:
     seconds: float = 20.0
     on_batch: BatchObserver | None = None
     on_epoch: Callable[[EpochRecord], None] | None = None
-
-
-@torch.no_grad()
-def teach(model: nn.Module, task: Task, temperature: float) -> Tensor:
-    """A dense network's softened outputs for every training image at every shift, computed once.
-
-    Returns:
-        Probabilities [images, variants, classes].
-    """
-    was_training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    everything = torch.arange(len(task.labels))
-    columns = []
-    for variant in range(task.images.variants):
-        rows = [
-            functional.softmax(
-                model(task.images.take(indices, torch.full_like(indices, variant)).to(device)).float()
-                / temperature,
-                1,
-            ).cpu()
-            for indices in torch.split(everything, 1000)
-        ]
-        columns.append(torch.cat(rows))
-    model.train(was_training)
-    return torch.stack(columns, dim=1)
 
 
 def batches(task: Task, size: int, seed: int, *place: str | int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -188,35 +134,38 @@ def run_phases(
         for record in records:
             progress.on_epoch(record)
     reached = kept["phase"] if kept else 0
-    for number, phase in enumerate(phases):
-        if number < reached:
-            continue
-        with train_only(model, phase.only):
-            connections = select_weights(model)
-            weights = [weight for weight in connections.values() if weight.requires_grad]
-            chosen = {id(weight) for weight in connections.values()}
-            others = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
-            optimizer = make_optimizer(phase.optimizer, phase.l2, weights, others)
-            if kept and number == reached:
-                _restore(kept, model, optimizer, pruner)
-            if pruner is not None:
-                _watch(pruner, optimizer, connections)
-                pruner.prune_gradually(gradual if number == 0 else None)
-            session = _Session(
-                model,
-                optimizer,
-                task,
-                phase,
-                seed,
-                stage,
-                number,
-                pruner,
-                total_weights,
-                distillation,
-                accelerator,
-                weights,
-            )
-            session.train(records, progress, stop_after)
+    with Keeper(progress.path, progress.seconds) as keeper:
+        for number, phase in enumerate(phases):
+            if number < reached:
+                continue
+            with train_only(model, phase.only):
+                # What froze now must not keep the gradient of the phase before: resumed, it would have none.
+                model.zero_grad()
+                connections = select_weights(model)
+                weights = [weight for weight in connections.values() if weight.requires_grad]
+                chosen = {id(weight) for weight in connections.values()}
+                others = [p for p in model.parameters() if p.requires_grad and id(p) not in chosen]
+                optimizer = make_optimizer(phase.optimizer, phase.l2, weights, others)
+                if kept and number == reached:
+                    _restore(kept, model, optimizer, pruner)
+                if pruner is not None:
+                    _watch(pruner, optimizer, connections)
+                    pruner.prune_gradually(gradual if number == 0 else None)
+                session = _Session(
+                    model,
+                    optimizer,
+                    task,
+                    phase,
+                    seed,
+                    stage,
+                    number,
+                    pruner,
+                    total_weights,
+                    distillation,
+                    accelerator,
+                    weights,
+                )
+                session.train(records, progress, keeper, stop_after)
     if pruner is not None:
         pruner.detach()
     return records
@@ -240,18 +189,17 @@ class _Session:
     accelerator: Accelerator
     weights: list[nn.Parameter]
 
-    def train(self, records: list[EpochRecord], progress: Progress, stop_after: int | None) -> None:
+    def train(
+        self, records: list[EpochRecord], progress: Progress, keeper: Keeper, stop_after: int | None
+    ) -> None:
         """Train the epochs that are not in the records yet, adding to them."""
         done = sum(record.phase == self.number for record in records)
-        saved_at = time.monotonic()
         for epoch in range(done, self.phase.epochs):
             if stop_after is not None and len(records) >= stop_after:
                 return
             record = self._epoch(epoch, progress.on_batch)
             records.append(record)
-            if progress.path is not None and time.monotonic() - saved_at >= progress.seconds:
-                self._keep(progress.path, records)
-                saved_at = time.monotonic()
+            keeper.keep(self._content(records))
             if progress.on_epoch is not None:
                 progress.on_epoch(record)
 
@@ -295,6 +243,9 @@ class _Session:
         steps = math.ceil(len(task.train) / phase.batch_size)
         total = torch.zeros((), device=device)
         model.train()
+        if phase.only is not None:
+            hold_statistics(model, phase.only)
+        moving = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         for step, (indices, shifts) in enumerate(
             batches(task, phase.batch_size, self.seed, self.stage, self.number, epoch)
         ):
@@ -312,7 +263,7 @@ class _Session:
             if phase.l1:
                 regularisation.add_gradient_(self.weights)
             if phase.clip:
-                nn.utils.clip_grad_norm_(model.parameters(), phase.clip)
+                nn.utils.clip_grad_norm_(moving, phase.clip)
             optimizer.step()
             loss = loss.detach()
             total += loss * len(indices)
@@ -320,18 +271,15 @@ class _Session:
                 on_batch(step + 1, steps, loss)
         return float(total) / len(task.train)
 
-    def _keep(self, path: Path, records: list[EpochRecord]) -> None:
-        save_checkpoint(
-            path,
-            {
-                "stage": self.stage,
-                "phase": self.number,
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "pruner": None if self.pruner is None else self.pruner.state_dict(),
-                "records": [record.to_json() for record in records],
-            },
-        )
+    def _content(self, records: list[EpochRecord]) -> dict[str, Any]:
+        return {
+            "stage": self.stage,
+            "phase": self.number,
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "pruner": None if self.pruner is None else self.pruner.state_dict(),
+            "records": [record.to_json() for record in records],
+        }
 
 
 def _read_kept(path: Path | None, stage: str) -> dict[str, Any] | None:

@@ -7,18 +7,12 @@ from collections.abc import Sequence
 from typing import Annotated, Literal, assert_never, final
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import nn
 from torch.optim import Optimizer
 
 from secateur.pruning.regularisation import Regularisation
-
-
-class Frozen(BaseModel):
-    """The base of every piece of configuration: immutable, strict about types, closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
-
+from secateur.training.configuration import Frozen
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
@@ -132,7 +126,8 @@ class Phase(Frozen):
         schedule: How the learning rate moves within the phase.
         l1: Strength of the L1 penalty on connections.
         l2: Strength of the L2 penalty (weight decay) on connections.
-        only: Layer patterns that train; the others are frozen (the paper's local pruning, section 3.3).
+        only: Layer patterns that train; the others are frozen, with the statistics of their batch
+            normalisation (the paper's local pruning, section 3.3).
         clip: The largest norm of the gradient; 0 clips nothing.
     """
 

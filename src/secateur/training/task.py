@@ -11,7 +11,7 @@ from torch import Tensor
 
 from secateur.datasets.augment import ShiftedImages
 from secateur.datasets.images import ImageDataset, pixel_statistics, split_validation, standardise
-from secateur.errors import DataError
+from secateur.errors import ConfigurationError, DataError
 
 _CHUNK = 10_000
 
@@ -47,6 +47,11 @@ class Task:
     source: str
 
     def __post_init__(self) -> None:
+        if not isinstance(self.images, ShiftedImages):
+            raise DataError(
+                f"training part of {self.source!r}: expected ShiftedImages, found "
+                f"{type(self.images).__name__}; wrap the tensor, or make the task with image_task"
+            )
         pairs = {
             "validation": (self.validation_images, self.validation_labels),
             "test": (self.test_images, self.test_labels),
@@ -61,6 +66,7 @@ class Task:
                 f"training part of {self.source!r}: expected indices into the {len(self.labels)} "
                 f"training labels, found {len(self.train)} indices; give each image one label"
             )
+        self._check_training_images()
         for part, labels in (
             ("training", self.labels),
             ("validation", pairs["validation"][1]),
@@ -72,6 +78,21 @@ class Task:
                     f"{part} labels of {self.source!r}: expected 0..{self.classes - 1}, found {low}..{high}; "
                     "give the right number of classes"
                 )
+
+    def _check_training_images(self) -> None:
+        labels = len(self.labels)
+        if not self._has_image(labels - 1) or self._has_image(labels):
+            raise DataError(
+                f"training part of {self.source!r}: there are {labels} labels and "
+                f"{'more' if self._has_image(labels) else 'fewer'} images; give each image one label"
+            )
+
+    def _has_image(self, index: int) -> bool:
+        try:
+            self.images.take(torch.tensor([index]), torch.tensor([self.images.identity_variant]))
+        except ConfigurationError:
+            return False
+        return True
 
     @property
     def image_shape(self) -> tuple[int, ...]:

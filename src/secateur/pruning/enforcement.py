@@ -1,0 +1,172 @@
+"""Enforcement: how pruned weights, and the optimizer's memory of them, are kept at zero."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from secateur.errors import ConfigurationError
+from secateur.pruning.layers import layer_name
+from secateur.pruning.masks import Masks
+
+# Multiplying by a mask of the weight's own type is five to ten times faster than by a boolean one, which
+# PyTorch converts number by number. A large weight's mask stays boolean, for the memory, and is converted a
+# piece at a time: a sixth of the time on VGG-16.
+_LARGE = 1 << 20
+_PIECE = 1 << 18
+
+Factors = list[tuple[nn.Parameter, Tensor]]
+
+
+def make_factors(weights: Mapping[str, nn.Parameter], masks: Masks) -> Factors:
+    """What every weight is multiplied by after a step, in the form that is fastest for its size.
+
+    Args:
+        weights: The weights by parameter name.
+        masks: Their masks, on the same devices.
+
+    Returns:
+        Each weight with its factor: of the weight's type, or boolean for a large one.
+    """
+    return [
+        (weight, masks[name] if weight.numel() > _LARGE else masks[name].to(weight.dtype))
+        for name, weight in weights.items()
+    ]
+
+
+@torch.no_grad()
+def multiply_(factors: Factors, optimizer: Optimizer | None) -> None:
+    """Set finite pruned weights, and the optimizer's state at their places, to zero: the fast way.
+
+    ``w <- w m`` and ``v <- v m``. What is infinite or NaN at a pruned place is NaN afterwards, since
+    ``0 x inf`` is NaN; `zero_` clears that too.
+
+    Args:
+        factors: From `make_factors`.
+        optimizer: The optimizer whose state of each weight's shape is masked with it, if there is one.
+    """
+    small: list[Tensor] = []
+    small_factors: list[Tensor] = []
+    for parameter, factor in factors:
+        tensors = [parameter, *_states_of(parameter, optimizer)]
+        if factor.dtype == torch.bool and parameter.device.type == "cpu":
+            _multiply_piecewise_([each for each in tensors if each.dtype == parameter.dtype], factor)
+            tensors = [each for each in tensors if each.dtype != parameter.dtype]
+        for tensor in tensors:
+            if factor.dtype == tensor.dtype:
+                small.append(tensor)
+                small_factors.append(factor)
+            else:
+                tensor.mul_(factor)
+    if small:
+        torch._foreach_mul_(small, small_factors)
+
+
+@torch.no_grad()
+def zero_(weights: Mapping[str, nn.Parameter], masks: Masks, optimizer: Optimizer | None) -> None:
+    """Set pruned weights, and the optimizer's state at their places, to exactly +0.0, whatever was there.
+
+    Args:
+        weights: The weights by parameter name.
+        masks: Their masks.
+        optimizer: The optimizer whose state of each weight's shape is masked with it, if there is one.
+    """
+    masks.apply_(weights)
+    for name, weight in weights.items():
+        for state in _states_of(weight, optimizer):
+            state.masked_fill_(~masks[name].to(state.device), 0)
+
+
+@torch.no_grad()
+def revived(weight: Tensor, mask: Tensor) -> int:
+    """How many weights are not zero although they are pruned.
+
+    Args:
+        weight: A weight.
+        mask: Its mask, on the same device.
+
+    Returns:
+        A count; 0 while nothing but the pruner's own optimizer changes the weight.
+
+    Example:
+        >>> revived(torch.tensor([1.0, 2.0, 0.0]), torch.tensor([True, False, False]))
+        1
+    """
+    return int(torch.count_nonzero(weight.masked_fill(mask, 0)))
+
+
+def on_devices_of(weights: Mapping[str, Tensor], masks: Masks) -> Masks:
+    """The masks beside their weights, which may have moved to another device since.
+
+    Args:
+        weights: The weights by parameter name.
+        masks: A mask for each of them.
+
+    Returns:
+        The same masks where nothing has moved.
+    """
+    if all(mask.device == weights[name].device for name, mask in masks.items()):
+        return masks
+    return Masks({name: mask.to(weights[name].device) for name, mask in masks.items()})
+
+
+def checked_optimizer(optimizer: Optimizer, weights: Mapping[str, nn.Parameter]) -> Optimizer:
+    """The optimizer whose steps change the weights, refused where it leaves some of them to another.
+
+    Args:
+        optimizer: An optimizer, or accelerate's wrapper of one.
+        weights: The weights under pruning, by parameter name.
+
+    Returns:
+        The optimizer itself, without a wrapper.
+
+    Raises:
+        ConfigurationError: It is no optimizer, it holds none of the weights, or it lacks a weight that
+            requires a gradient.
+    """
+    # accelerate's wrapper is an Optimizer by inheritance only: the hooks and the state are those of the one
+    # inside.
+    inner = getattr(optimizer, "optimizer", None)
+    found: object = inner if isinstance(inner, Optimizer) else optimizer
+    if not isinstance(found, Optimizer):
+        raise ConfigurationError(
+            f"expected an optimizer (torch.optim.Optimizer), found {type(found).__name__}; "
+            "give the optimizer object that trains this model"
+        )
+    held = {id(parameter) for group in found.param_groups for parameter in group["params"]}
+    if not any(id(weight) in held for weight in weights.values()):
+        raise ConfigurationError(
+            "this optimizer holds none of the weights under pruning; was it made before the model was "
+            "copied or moved? Make it from the parameters of the model given to the pruner"
+        )
+    missing = [name for name, weight in weights.items() if weight.requires_grad and id(weight) not in held]
+    if missing:
+        raise ConfigurationError(
+            f"this optimizer lacks {', '.join(layer_name(name) for name in missing)}, under pruning and "
+            "trainable: what another optimizer does there would revive pruned weights unseen. With several "
+            "optimizers make one Pruner for each, and give it that optimizer's layers as `layers=`; freeze "
+            "what shall not be trained (requires_grad_(False))"
+        )
+    return found
+
+
+def _states_of(parameter: nn.Parameter, optimizer: Optimizer | None) -> Iterator[Tensor]:
+    # Asking with [] would create an empty state, which some optimizers take for an initialised one.
+    state = optimizer.state.get(parameter) if optimizer is not None else None
+    for value in (state or {}).values():
+        if isinstance(value, Tensor) and value.shape == parameter.shape:
+            yield value
+
+
+def _multiply_piecewise_(tensors: list[Tensor], mask: Tensor) -> None:
+    # Split along the rows, since pieces of a flattened weight would be copies where its memory is strided.
+    rows = max(1, _PIECE * len(mask) // mask.numel())
+    factor = torch.empty_like(mask[:rows], dtype=tensors[0].dtype)
+    pieces = (torch.split(tensor, rows) for tensor in (mask, *tensors))
+    for piece, *parts in zip(*pieces, strict=True):
+        part_factor = factor[: len(piece)].copy_(piece)
+        for part in parts:
+            part.mul_(part_factor)

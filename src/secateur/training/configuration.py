@@ -1,0 +1,89 @@
+"""Configuration: frozen, validated values whose mistakes are named all at once, each with its place."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from secateur.errors import ConfigurationError
+
+_BARE_EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
+
+
+class Frozen(BaseModel):
+    """The base of every piece of configuration: immutable, strict about types, closed to unknown keys.
+
+    Raises:
+        ConfigurationError: A key is unknown or missing, or a value has the wrong type or cannot be; every
+            mistake is named.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
+
+    def __init__(self, **values: Any) -> None:
+        try:
+            super().__init__(**values)
+        except ValidationError as error:
+            name = type(self).__name__
+            lines = mistakes(error, values, f"the {name}")
+            raise ConfigurationError("\n".join([f"this is not a valid {name}:", *lines])) from error
+
+    # Pydantic's own mark for "calling this is the same as validating": without it a piece inside another
+    # would be made by a call, and its mistakes would lose their places.
+    __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # an attribute of a function
+
+
+def mistakes(error: ValidationError, content: Any, whole: str) -> list[str]:
+    """Every mistake in a piece of configuration, one indented line each.
+
+    Args:
+        error: What pydantic found.
+        content: What was validated.
+        whole: What to call the content itself, where a mistake is of no part of it.
+
+    Returns:
+        Lines ``"  place: what is wrong; found ..."``.
+    """
+    problems = error.errors()
+    places = [problem["loc"] for problem in problems]
+    return [
+        f"  {_where(problem['loc'], content, whole)}: {_what(problem)}"
+        for problem in problems
+        if problem["type"] != "too_short" or not _follows_from_another(problem["loc"], places)
+    ]
+
+
+def _follows_from_another(place: tuple[int | str, ...], places: Sequence[tuple[int | str, ...]]) -> bool:
+    # Pydantic leaves an element with a mistake out and then finds the list too short.
+    return any(len(other) > len(place) and other[: len(place)] == place for other in places)
+
+
+def _where(location: tuple[int | str, ...], content: Any, whole: str) -> str:
+    # Pydantic names the member of a union (`cut.quality.initial`), which is no key of the file.
+    path, node, is_member = [], content, False
+    for part in location:
+        if isinstance(node, Mapping) and node.get("kind") == part and not is_member:
+            is_member = True
+            continue
+        is_member = False
+        path.append(str(part))
+        inside = isinstance(node, Mapping) and part in node
+        inside = inside or (isinstance(node, Sequence) and isinstance(part, int) and part < len(node))
+        node = node[part] if inside else None
+    return ".".join(path) or whole
+
+
+def _what(problem: Mapping[str, Any]) -> str:
+    if problem["type"] == "extra_forbidden":
+        return "there is no such key; check its spelling in docs/recipes.md"
+    if problem["type"] == "missing":
+        return "this key is missing"
+    found = problem["input"]
+    hint = ""
+    if isinstance(found, str) and _BARE_EXPONENT.fullmatch(found):
+        hint = f" (YAML takes {found} for text: write it with a point, as in 1.0e-4)"
+    return f"{problem['msg'].removeprefix('Value error, ')}; found {reprlib.repr(found)}{hint}"
