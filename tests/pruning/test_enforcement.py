@@ -21,7 +21,11 @@ def test_masks_follow_their_weights_to_another_device() -> None:
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("criterion", [StdThreshold(0.5), Density(0.25), GlobalDensity(0.25)], ids=repr)
+@pytest.mark.parametrize(
+    "criterion",
+    [StdThreshold(0.5), Density(0.25), GlobalDensity(0.25)],
+    ids=lambda criterion: type(criterion).__name__,
+)
 def test_a_model_that_moves_to_a_gpu_under_the_pruner(criterion: Density) -> None:
     model = nn.Linear(6, 12)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)

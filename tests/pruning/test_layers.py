@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 
@@ -15,6 +16,11 @@ from secateur.pruning.layers import (
     select_weights,
     unwrap,
 )
+
+
+def without_addresses(value: object) -> str:
+    """A test's name that is the same in every process: pytest-xdist compares them."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(value))
 
 
 class Small(nn.Module):
@@ -103,7 +109,7 @@ def test_order_is_the_networks() -> None:
         (lambda name, weight: weight.dim() == 1 and "norm" in name, ["norm.weight", "norm.bias"]),
         (lambda name, weight: "." in name and weight.numel() == 16, ["head.2.weight"]),
     ],
-    ids=str,
+    ids=without_addresses,
 )
 def test_selection(layers: object, expected: list[str]) -> None:
     assert list(select_weights(Small(), layers=layers)) == expected  # type: ignore[arg-type]
@@ -117,7 +123,7 @@ def test_selection(layers: object, expected: list[str]) -> None:
         ([r"re:head\..", "*d.0"], ["conv1.weight", "conv2.weight"]),
         (lambda name, weight: name and weight.dim() == 4, ["head.0.weight", "head.2.weight"]),
     ],
-    ids=str,
+    ids=without_addresses,
 )
 def test_exclusion(exclude: object, expected: list[str]) -> None:
     assert list(select_weights(Small(), exclude=exclude)) == expected  # type: ignore[arg-type]
@@ -140,7 +146,7 @@ def test_exclusion(exclude: object, expected: list[str]) -> None:
         ({"layers": lambda name, weight: False}, "layers: the predicate chose none of conv1"),  # noqa: ARG005
         ({"layers": "conv1", "exclude": "conv*"}, "nothing to prune: no weight is left of conv1, conv2"),
     ],
-    ids=str,
+    ids=without_addresses,
 )
 def test_refusals(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(LayerSelectionError, match=message):
@@ -281,7 +287,7 @@ HEAD = ["head.0.weight", "head.2.weight"]
         (["lstm", "head.2"], LSTM + HEAD[1:]),
         ("lstm.bias_ih_l0", ["lstm.bias_ih_l0"]),
     ],
-    ids=str,
+    ids=without_addresses,
 )
 def test_a_modules_path_names_all_its_connections(layers: str | list[str], expected: list[str]) -> None:
     assert list(select_weights(Nested(), layers=layers)) == expected
