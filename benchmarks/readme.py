@@ -29,7 +29,7 @@ def results_section(results: Path = RESULTS) -> str:
         Markdown.
     """
     parts = [_recipes(results), _layers(results), _curves(results), _comparisons(results), _overhead(results)]
-    return "\n".join(part for part in parts if part)
+    return "\n".join(part.strip("\n") + "\n" for part in parts if part)
 
 
 def write_readme() -> None:
