@@ -150,20 +150,24 @@ def _comparisons(results: Path) -> str:
 
 
 def _overhead(results: Path) -> str:
-    loaded = _load(results, "overhead")
-    if loaded is None:
-        return ""
+    files = [loaded for name in ("overhead", "overhead-vgg") if (loaded := _load(results, name)) is not None]
     rows = [
         (
             row["name"],
-            f"{row['ratio']:.3f}" if row["ratio"] is not None else "",
-            f"{row['limit']}" if row["limit"] is not None else "",
+            f"{row['ratio']:.3f}" if row["ratio"] is not None else f"{row['median_ms'] / 1000:.2f} s",
+            f"{row['limit']}" if row["ratio"] is not None else f"{row['limit'] / 1000:.0f} s",
+            "yes" if row["within"] else "**no**",
         )
+        for loaded in files
         for row in loaded["rows"]
+        if row["limit"] is not None
     ]
+    if not rows:
+        return ""
     return (
-        "\nWhat it costs, as ratios measured side by side in one run (limits are our own promise):\n\n"
-        + _table(("measurement", "measured", "limit"), rows)
+        "\nWhat pruning costs, as ratios to doing without it, measured side by side in one run (memory: extra "
+        "over the model's):\n\n"
+        + _table(("measurement", "measured", "limit we set ourselves", "within"), rows)
     )
 
 
