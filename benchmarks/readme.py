@@ -165,8 +165,8 @@ def _overhead(results: Path) -> str:
     if not rows:
         return ""
     return (
-        "\nWhat pruning costs, as ratios to doing without it, measured side by side in one run (memory: extra "
-        "over the model's):\n\n"
+        "\nWhat pruning costs, as ratios to doing without it, measured side by side in one run (memory: "
+        "extra over the model's):\n\n"
         + _table(("measurement", "measured", "limit we set ourselves", "within"), rows)
     )
 
