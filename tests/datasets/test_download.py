@@ -27,7 +27,7 @@ class Mirror(http.server.ThreadingHTTPServer):
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), MirrorHandler)
-        self.files = {name: gzip.compress(content) for name, content in UNPACKED.items()}
+        self.files = {name: gzip.compress(content, mtime=0) for name, content in UNPACKED.items()}
         self.missing_bytes = 0
         self.asked: list[str] = []
 
@@ -125,7 +125,7 @@ def test_second_mirror_stands_in(tmp_path: Path, mirrors: tuple[Mirror, Mirror],
     if first == "missing":
         del mirrors[0].files[FIRST]
     elif first == "corrupt":
-        mirrors[0].files[FIRST] = gzip.compress(b"something else")
+        mirrors[0].files[FIRST] = gzip.compress(b"something else", mtime=0)
     elif first == "truncated":
         mirrors[0].missing_bytes = 5
     else:
@@ -161,11 +161,11 @@ def test_truncated_answer_leaves_nothing(tmp_path: Path, mirrors: tuple[Mirror, 
     ("content", "message"),
     [
         (
-            gzip.compress(b"something else"),
+            gzip.compress(b"something else", mtime=0),
             "unpacked bytes of sha256 [0-9a-f]{64}, found [0-9a-f]{64}",
         ),
         (b"<html>log in first</html>", "expected an undamaged gzip file, found BadGzipFile"),
-        (gzip.compress(UNPACKED[FIRST])[:-9], "expected an undamaged gzip file, found EOFError"),
+        (gzip.compress(UNPACKED[FIRST], mtime=0)[:-9], "expected an undamaged gzip file, found EOFError"),
         (b"", "expected unpacked bytes of sha256"),
     ],
 )
