@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from secateur.analysis.costs import LayerCost, layer_input, weight_layers
 from secateur.errors import ConfigurationError, DataError, LayerSelectionError
+from secateur.pruning.modes import evaluating
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def activation_densities(
     counts = _Counts()
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     any_batch = False
-    with _evaluating(model), _counting(layers, counts), torch.no_grad():
+    with evaluating(model), _counting(layers, counts), torch.no_grad():
         for batch in batches:
             any_batch = True
             model(batch.to(device))
@@ -247,18 +248,6 @@ def total_row(rows: Sequence[TableRow]) -> TableRow:
         density=kept / weights,
         flop_kept=sum(row.flop_kept * row.flop for row in rows) / flop,
     )
-
-
-@contextmanager
-def _evaluating(model: nn.Module) -> Iterator[None]:
-    # Each module has a mode of its own: `train()` afterwards would thaw, say, a frozen batch normalisation.
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training
 
 
 @contextmanager

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -29,6 +28,7 @@ from secateur.pruning.channelwise import (
     is_reshape,
 )
 from secateur.pruning.layers import unwrap
+from secateur.pruning.modes import evaluating
 
 Prunable = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -139,19 +139,6 @@ def channel_graph(model: nn.Module, example_input_shape: tuple[int, ...]) -> dic
                 "give the shape of one example, without the batch dimension"
             ) from error
     return _Builder(network, traced, shapes.found).layers()
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """Put every module into evaluation mode for a while, and each back as it was."""
-    before = {module: module.training for module in model.modules()}
-    try:
-        for module in before:
-            module.training = False
-        yield
-    finally:
-        for module, training in before.items():
-            module.training = training
 
 
 def zero_batch(model: nn.Module, example_input_shape: tuple[int, ...]) -> Tensor:

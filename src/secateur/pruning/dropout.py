@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from secateur.errors import ConfigurationError, UnsupportedModelError
-from secateur.pruning.channel_graph import evaluating, zero_batch
+from secateur.pruning.channel_graph import zero_batch
 from secateur.pruning.layers import unwrap
+from secateur.pruning.modes import evaluating
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 _CONNECTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from secateur.pruning.modes import evaluating
 from secateur.training.task import Task
 
 
@@ -49,20 +50,18 @@ def teach(model: nn.Module, task: Task, temperature: float) -> Tensor:
     Returns:
         Probabilities [images, variants, classes].
     """
-    was_training = model.training
-    model.eval()
     device = next(model.parameters()).device
     everything = torch.arange(len(task.labels))
     columns = []
-    for variant in range(task.images.variants):
-        rows = [
-            functional.softmax(
-                model(task.images.take(indices, torch.full_like(indices, variant)).to(device)).float()
-                / temperature,
-                1,
-            ).cpu()
-            for indices in torch.split(everything, 1000)
-        ]
-        columns.append(torch.cat(rows))
-    model.train(was_training)
+    with evaluating(model):
+        for variant in range(task.images.variants):
+            rows = [
+                functional.softmax(
+                    model(task.images.take(indices, torch.full_like(indices, variant)).to(device)).float()
+                    / temperature,
+                    1,
+                ).cpu()
+                for indices in torch.split(everything, 1000)
+            ]
+            columns.append(torch.cat(rows))
     return torch.stack(columns, dim=1)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from secateur.pruning.modes import evaluating
+
 _BATCH = 1000
 
 
@@ -43,12 +45,8 @@ def predict(model: nn.Module, images: Tensor) -> Tensor:
         [n, classes] on the CPU.
     """
     device = next(model.parameters()).device
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluating(model):
         return torch.cat([model(batch.to(device)).float().cpu() for batch in torch.split(images, _BATCH)])
-    finally:
-        model.train(was_training)
 
 
 def evaluate(model: nn.Module, images: Tensor, labels: Tensor) -> Evaluation:

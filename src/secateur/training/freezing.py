@@ -37,6 +37,7 @@ def train_only(model: nn.Module, layers: Sequence[str] | None) -> Iterator[None]
                 f"its parameters are {', '.join(parameters)}"
             )
     before = {name: parameter.requires_grad for name, parameter in parameters.items()}
+    modes = {module: module.training for module in model.modules()}  # `hold_statistics` changes some
     try:
         if layers is not None:
             for name, parameter in parameters.items():
@@ -45,6 +46,8 @@ def train_only(model: nn.Module, layers: Sequence[str] | None) -> Iterator[None]
     finally:
         for name, parameter in parameters.items():
             parameter.requires_grad_(before[name])
+        for module, training in modes.items():
+            module.training = training
 
 
 def hold_statistics(model: nn.Module, layers: Sequence[str]) -> None:
