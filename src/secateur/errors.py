@@ -42,6 +42,14 @@ class UnsupportedModelError(SecateurError, ValueError):
     """A network uses something that the asked-for operation cannot handle."""
 
 
+class InputError(SecateurError, ValueError):
+    """What a network was called with is not what it takes."""
+
+
+class FormatError(SecateurError, ValueError):
+    """A compact file is damaged, or is not one, or was written by a version that this one cannot read."""
+
+
 class StorageError(SecateurError, OSError):
     """The file system refused a write; what was finished before is untouched."""
 

@@ -1,1 +1,1 @@
-"""The compact file: the graph, the layouts of its weights, and how both are written and read."""
+"""The compact file: packed weights, the graph that uses them, and a strict reader. See docs/format.md."""
