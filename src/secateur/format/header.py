@@ -29,9 +29,9 @@ ALIGNMENT = 64
 # What safetensors itself refuses to go beyond.
 MAX_HEADER = 100_000_000
 # Products of these stay far inside 64 bits.
-_MAX_ELEMENTS = 2**48
-# NumPy's own limit before version 2.
-_MAX_DIMENSIONS = 32
+MAX_ELEMENTS = 2**48
+# More than any network has; the kernels count with as many.
+MAX_DIMENSIONS = 12
 
 
 @final
@@ -225,8 +225,8 @@ def is_shape(value: Any) -> bool:
     """Whether a JSON value is a list of sizes whose product stays far from overflowing."""
     return (
         _are_sizes(value)
-        and len(value) <= _MAX_DIMENSIONS
-        and math.prod(size for size in value if size) <= _MAX_ELEMENTS
+        and len(value) <= MAX_DIMENSIONS
+        and math.prod(size for size in value if size) <= MAX_ELEMENTS
     )
 
 
