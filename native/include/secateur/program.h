@@ -1,0 +1,86 @@
+// A list of steps, made once and run many times.
+#pragma once
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "secateur/isa.h"
+#include "secateur/step.h"
+
+namespace secateur {
+
+class Context;
+
+// Bytes that a step reads or writes from where a Ref points on.
+struct Use {
+  Ref ref;
+  std::int64_t bytes = 0;
+};
+
+// Built by one thread; after finish() run by any number at once.
+//
+// Everything that steps touch is declared with them, so that finish() can refuse a plan that leaves its memory, and a
+// caller can be told how long its inputs and outputs must be. Running checks nothing.
+class Program {
+ public:
+  explicit Program(Isa isa) : isa_(isa) {}
+  ~Program();
+  Program(const Program&) = delete;
+  Program& operator=(const Program&) = delete;
+
+  Isa isa() const noexcept { return isa_; }
+
+  // The caller keeps the memory alive. Gives the index for a Ref.
+  std::int64_t add_constant(const void* data, std::int64_t bytes);
+  const void* constant(std::int64_t index) const { return constants_.at(static_cast<std::size_t>(index)); }
+  // Throws std::invalid_argument for a use that can be seen to be wrong already.
+  void add(std::unique_ptr<Step> step, std::string name, const std::vector<Use>& reads, const std::vector<Use>& writes,
+           std::size_t packed_bytes = 0);
+  // No more steps. Throws std::invalid_argument if a step leaves the arena.
+  void finish(std::int64_t arena_bytes);
+  bool finished() const noexcept { return finished_; }
+
+  // Throws std::bad_alloc or std::system_error, both in the first call with that many threads alone.
+  void run(const void* const* inputs, void* const* outputs, int threads) const;
+  // Nanoseconds: repeats times steps, run by run. `nanoseconds` has room for them.
+  void time_steps(const void* const* inputs, void* const* outputs, int threads, int repeats,
+                  std::int64_t* nanoseconds) const;
+
+  const std::vector<std::string>& names() const noexcept { return names_; }
+  std::size_t packed_bytes() const noexcept { return packed_bytes_; }
+  // What the steps read of each input and write of each output.
+  const std::vector<std::int64_t>& input_bytes() const noexcept { return input_bytes_; }
+  const std::vector<std::int64_t>& output_bytes() const noexcept { return output_bytes_; }
+
+ private:
+  struct Planned {
+    std::unique_ptr<Step> step;
+    std::int64_t items;
+  };
+  // Contexts at rest. More calls at once than there is room for here make their own and throw them away.
+  static constexpr std::size_t SLOTS = 16;
+
+  void note(const Use& use, bool written, const std::string& name);
+  std::unique_ptr<Context> take(int threads) const;
+  void give(std::unique_ptr<Context> context) const;
+
+  Isa isa_;
+  bool finished_ = false;
+  std::vector<Planned> steps_;
+  std::vector<std::string> names_;
+  std::vector<const void*> constants_;
+  std::vector<std::int64_t> constant_bytes_, input_bytes_, output_bytes_;
+  std::int64_t arena_bytes_ = 0;
+  std::int64_t arena_used_ = 0;
+  std::size_t scratch_bytes_ = 0;
+  std::size_t packed_bytes_ = 0;
+  bool parallel_ = false;
+  mutable std::array<std::atomic<Context*>, SLOTS> resting_{};
+};
+
+}  // namespace secateur

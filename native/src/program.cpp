@@ -1,0 +1,196 @@
+#include "secateur/program.h"
+
+#include <pthread.h>
+
+#include <algorithm>
+#include <chrono>
+#include <new>
+#include <stdexcept>
+
+#include "pool.h"
+
+namespace secateur {
+namespace {
+
+constexpr std::align_val_t LINE{64};
+
+struct Free {
+  void operator()(std::byte* p) const { ::operator delete[](p, LINE); }
+};
+
+// How often this process has been forked off: threads do not survive that, so contexts from before are of no use.
+std::atomic<unsigned>& forks() {
+  static std::atomic<unsigned> count{0};
+  static const int registered = pthread_atfork(nullptr, nullptr, [] { ++forks(); });
+  static_cast<void>(registered);
+  return count;
+}
+
+std::string described(Ref ref) {
+  switch (ref.space) {
+    case Space::none: return "nothing";
+    case Space::arena: return "arena byte " + std::to_string(ref.index);
+    case Space::input: return "input " + std::to_string(ref.index);
+    case Space::output: return "output " + std::to_string(ref.index);
+    case Space::constant: return "constant " + std::to_string(ref.index);
+  }
+  return "an unknown space";
+}
+
+[[noreturn]] void refuse(const std::string& step, const Use& use, const std::string& why) {
+  throw std::invalid_argument(step + ": " + described(use.ref) + ": " + why);
+}
+
+}  // namespace
+
+// The memory and the threads of one call.
+class Context {
+ public:
+  Context(std::int64_t arena_bytes, std::size_t scratch_bytes, int threads)
+      : arena_(static_cast<std::byte*>(::operator new[](static_cast<std::size_t>(std::max<std::int64_t>(arena_bytes, 1)), LINE))),
+        pool_(std::make_unique<Pool>(threads, scratch_bytes)),
+        born_(forks().load(std::memory_order_relaxed)) {}
+  ~Context() {
+    // Joining threads that this process never had would wait for ever.
+    if (!current()) static_cast<void>(pool_.release());
+  }
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
+
+  bool current() const { return born_ == forks().load(std::memory_order_relaxed); }
+  bool serves(int threads) const { return current() && pool_->threads() >= threads; }
+  std::byte* arena() const { return arena_.get(); }
+  Pool& pool() const { return *pool_; }
+
+ private:
+  std::unique_ptr<std::byte[], Free> arena_;
+  std::unique_ptr<Pool> pool_;
+  unsigned born_;
+};
+
+Program::~Program() {
+  for (auto& slot : resting_) delete slot.exchange(nullptr);
+}
+
+std::int64_t Program::add_constant(const void* data, std::int64_t bytes) {
+  if (finished_) throw std::invalid_argument("the program is finished: constants come before that");
+  constants_.push_back(data);
+  constant_bytes_.push_back(bytes);
+  return static_cast<std::int64_t>(constants_.size()) - 1;
+}
+
+void Program::note(const Use& use, bool written, const std::string& name) {
+  if (use.ref.space == Space::none) refuse(name, use, "there must be something to read and to write");
+  if (use.ref.index < 0) refuse(name, use, "an index is not negative");
+  if (use.bytes < 0) refuse(name, use, "a size is not negative");
+  const auto longest = [&](std::vector<std::int64_t>& sizes) {
+    constexpr std::int64_t MOST = 1 << 16;
+    if (use.ref.index >= MOST) refuse(name, use, "there are at most 65536 of them");
+    const auto index = static_cast<std::size_t>(use.ref.index);
+    if (sizes.size() <= index) sizes.resize(index + 1, 0);
+    sizes[index] = std::max(sizes[index], use.bytes);
+  };
+  switch (use.ref.space) {
+    case Space::arena:
+      if (use.ref.index % 64 != 0) refuse(name, use, "an offset is a multiple of 64");
+      if (use.bytes > INT64_MAX - use.ref.index) refuse(name, use, "beyond any memory");
+      arena_used_ = std::max(arena_used_, use.ref.index + use.bytes);
+      return;
+    case Space::input:
+      if (written) refuse(name, use, "inputs are only read");
+      longest(input_bytes_);
+      return;
+    case Space::output:
+      longest(output_bytes_);
+      return;
+    case Space::constant:
+      if (written) refuse(name, use, "constants are only read");
+      if (use.ref.index >= static_cast<std::int64_t>(constants_.size())) {
+        refuse(name, use, "there are " + std::to_string(constants_.size()) + " constants");
+      }
+      if (use.bytes > constant_bytes_[static_cast<std::size_t>(use.ref.index)]) {
+        refuse(name, use,
+               "the step reads " + std::to_string(use.bytes) + " bytes, the constant has " +
+                   std::to_string(constant_bytes_[static_cast<std::size_t>(use.ref.index)]));
+      }
+      return;
+    case Space::none: return;
+  }
+  refuse(name, use, "a space is one of none, arena, input, output, constant");
+}
+
+void Program::add(std::unique_ptr<Step> step, std::string name, const std::vector<Use>& reads,
+                  const std::vector<Use>& writes, std::size_t packed_bytes) {
+  if (finished_) throw std::invalid_argument(name + ": the program is finished: steps come before that");
+  for (const Use& use : reads) note(use, false, name);
+  for (const Use& use : writes) note(use, true, name);
+  scratch_bytes_ = std::max(scratch_bytes_, step->scratch_bytes());
+  const std::int64_t items = step->items();
+  parallel_ = parallel_ || items > 1;
+  steps_.push_back({std::move(step), items});
+  names_.push_back(std::move(name));
+  packed_bytes_ += packed_bytes;
+}
+
+void Program::finish(std::int64_t arena_bytes) {
+  if (finished_) throw std::invalid_argument("the program is finished already");
+  if (arena_bytes < arena_used_) {
+    throw std::invalid_argument("the arena has " + std::to_string(arena_bytes) + " bytes, the steps use " +
+                                std::to_string(arena_used_));
+  }
+  arena_bytes_ = arena_bytes;
+  finished_ = true;
+}
+
+std::unique_ptr<Context> Program::take(int threads) const {
+  for (auto& slot : resting_) {
+    // Looking first spares the other calls' cache lines.
+    if (slot.load(std::memory_order_relaxed) == nullptr) continue;
+    std::unique_ptr<Context> context(slot.exchange(nullptr, std::memory_order_acquire));
+    if (context && context->serves(threads)) return context;
+  }
+  return std::make_unique<Context>(arena_bytes_, scratch_bytes_, parallel_ ? threads : 1);
+}
+
+void Program::give(std::unique_ptr<Context> context) const {
+  for (auto& slot : resting_) {
+    Context* empty = nullptr;
+    if (slot.compare_exchange_strong(empty, context.get(), std::memory_order_release, std::memory_order_relaxed)) {
+      static_cast<void>(context.release());
+      return;
+    }
+  }
+}
+
+void Program::run(const void* const* inputs, void* const* outputs, int threads) const {
+  const int used = parallel_ ? threads : 1;
+  std::unique_ptr<Context> context = take(used);
+  const Memory memory{context->arena(), inputs, outputs, constants_.data()};
+  Pool& pool = context->pool();
+  // Waking takes longer than the first steps.
+  if (used > 1) pool.rouse(used);
+  for (const Planned& planned : steps_) pool.run(*planned.step, planned.items, memory, used);
+  give(std::move(context));
+}
+
+void Program::time_steps(const void* const* inputs, void* const* outputs, int threads, int repeats,
+                         std::int64_t* nanoseconds) const {
+  using Clock = std::chrono::steady_clock;
+  const int used = parallel_ ? threads : 1;
+  std::unique_ptr<Context> context = take(used);
+  const Memory memory{context->arena(), inputs, outputs, constants_.data()};
+  Pool& pool = context->pool();
+  for (int i = 0; i < repeats; ++i) {
+    if (used > 1) pool.rouse(used);
+    auto before = Clock::now();
+    for (const Planned& planned : steps_) {
+      pool.run(*planned.step, planned.items, memory, used);
+      const auto after = Clock::now();
+      *nanoseconds++ = std::chrono::duration_cast<std::chrono::nanoseconds>(after - before).count();
+      before = after;
+    }
+  }
+  give(std::move(context));
+}
+
+}  // namespace secateur
