@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, final
 
 from secateur.errors import FormatError
@@ -48,7 +48,15 @@ class Metadata:
 
     graph: Graph
     weights: Mapping[str, WeightRecord]
-    choices: tuple[KernelChoice, ...] = field(default=())
+    choices: tuple[KernelChoice, ...] = ()
+
+    def __post_init__(self) -> None:
+        for index, choice in enumerate(self.choices):
+            if min(choice.batch, choice.threads) < 1:
+                raise FormatError(
+                    f"choices[{index}]: expected a batch and threads from 1 on, found {choice.batch} and "
+                    f"{choice.threads}"
+                )
 
 
 def metadata_text(metadata: Metadata, provenance: Mapping[str, Any]) -> str:
