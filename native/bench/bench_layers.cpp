@@ -1,0 +1,216 @@
+// Times the weighted layers on the shapes of VGG-16, AlexNet and LeNet, beside the machine's own limit.
+//
+// bench_layers [name-filter] [threads] [kernel-filter]: one line a (layer, batch, density, kernel). GFLOP/s count
+// the non-zeros alone, and "peak" is of what a loop of independent fused multiply-adds reached in this run.
+#include <algorithm>
+#include <chrono>
+#include <condition_variable>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <functional>
+#include <random>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "aligned.h"
+#include "secateur/weighted.h"
+
+#if SECATEUR_X86
+#include <immintrin.h>
+#endif
+
+namespace secateur {
+namespace {
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+#if SECATEUR_X86
+__attribute__((target("avx2,fma"))) double peak_loop(double seconds) {
+  __m256 sums[10];
+  for (__m256& s : sums) s = _mm256_set1_ps(1.0f);
+  const __m256 factor = _mm256_set1_ps(0.999f);
+  double best = 0;
+  const double end = now() + seconds;
+  while (now() < end) {
+    const double start = now();
+    constexpr int ROUNDS = 20000;
+    for (int i = 0; i < ROUNDS; ++i) {
+#pragma GCC unroll 10
+      for (__m256& s : sums) s = _mm256_fmadd_ps(s, factor, factor);
+    }
+    const double took = now() - start;
+    best = std::max(best, 2.0 * 8 * 10 * ROUNDS / took);
+  }
+  volatile float sink = 0;
+  for (const __m256& s : sums) sink = sink + _mm256_cvtss_f32(s);
+  return best / 1e9;
+}
+#else
+double peak_loop(double) { return 1.0; }
+#endif
+
+// One worker a thread, all of them spinning: what is timed is the step.
+double time_step(const Step& step, const Memory& memory, int threads, double seconds) {
+  const std::int64_t items = step.items();
+  const int used = static_cast<int>(std::min<std::int64_t>(threads, items));
+  std::vector<AlignedBytes> scratch;
+  for (int t = 0; t < used; ++t) scratch.push_back(aligned_bytes(step.scratch_bytes()));
+  std::atomic<int> round{0}, done{0};
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> workers;
+  for (int t = 1; t < used; ++t) {
+    workers.emplace_back([&, t] {
+      int seen = 0;
+      while (true) {
+        while (round.load(std::memory_order_acquire) == seen) {
+          if (stop.load()) return;
+        }
+        ++seen;
+        step.run(items * t / used, items * (t + 1) / used, memory, scratch[static_cast<std::size_t>(t)].get());
+        done.fetch_add(1, std::memory_order_release);
+      }
+    });
+  }
+  std::vector<double> times;
+  const double end = now() + seconds;
+  while (times.size() < 5 || now() < end) {
+    done.store(0);
+    const double start = now();
+    round.fetch_add(1, std::memory_order_release);
+    step.run(0, items / used, memory, scratch[0].get());
+    while (done.load(std::memory_order_acquire) < used - 1) {
+    }
+    times.push_back(now() - start);
+  }
+  stop.store(true);
+  for (std::thread& worker : workers) worker.join();
+  // The shared machine only ever adds time.
+  std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 10), times.end());
+  return times[times.size() / 10];
+}
+
+struct Layer {
+  const char* name;
+  bool linear;
+  std::int64_t in, size, out, kernel, stride, pad, groups;
+  double paper;  // its density in the paper
+};
+
+constexpr Layer LAYERS[] = {
+    {"vgg.conv1_1", false, 3, 224, 64, 3, 1, 1, 1, 0.58},
+    {"vgg.conv1_2", false, 64, 224, 64, 3, 1, 1, 1, 0.22},
+    {"vgg.conv2_1", false, 64, 112, 128, 3, 1, 1, 1, 0.34},
+    {"vgg.conv2_2", false, 128, 112, 128, 3, 1, 1, 1, 0.36},
+    {"vgg.conv3_1", false, 128, 56, 256, 3, 1, 1, 1, 0.53},
+    {"vgg.conv3_2", false, 256, 56, 256, 3, 1, 1, 1, 0.24},
+    {"vgg.conv4_1", false, 256, 28, 512, 3, 1, 1, 1, 0.32},
+    {"vgg.conv4_2", false, 512, 28, 512, 3, 1, 1, 1, 0.27},
+    {"vgg.conv5_1", false, 512, 14, 512, 3, 1, 1, 1, 0.35},
+    {"alex.conv1", false, 3, 224, 96, 11, 4, 2, 1, 0.84},
+    {"alex.conv2", false, 96, 27, 256, 5, 1, 2, 2, 0.38},
+    {"alex.conv3", false, 256, 13, 384, 3, 1, 1, 1, 0.35},
+    {"alex.conv4", false, 384, 13, 384, 3, 1, 1, 2, 0.37},
+    {"alex.conv5", false, 384, 13, 256, 3, 1, 1, 2, 0.37},
+    {"lenet5.conv1", false, 1, 28, 20, 5, 1, 0, 1, 0.66},
+    {"lenet5.conv2", false, 20, 12, 50, 5, 1, 0, 1, 0.12},
+    {"resnet.1x1", false, 256, 14, 1024, 1, 1, 0, 1, 0.2},
+    {"resnet.7x7", false, 512, 7, 512, 3, 1, 1, 1, 0.2},
+    {"mobile.dw56", false, 128, 56, 128, 3, 1, 1, 128, 1.0},
+    {"mobile.dw14", false, 512, 14, 512, 3, 1, 1, 512, 1.0},
+    {"alex.fc6", true, 9216, 1, 4096, 1, 1, 0, 1, 0.09},
+    {"alex.fc7", true, 4096, 1, 4096, 1, 1, 0, 1, 0.09},
+    {"alex.fc8", true, 4096, 1, 1000, 1, 1, 0, 1, 0.25},
+    {"vgg.fc6", true, 25088, 1, 4096, 1, 1, 0, 1, 0.04},
+    {"lenet300.fc1", true, 784, 1, 300, 1, 1, 0, 1, 0.08},
+    {"lenet300.fc2", true, 300, 1, 100, 1, 1, 0, 1, 0.09},
+    {"lenet5.fc1", true, 800, 1, 500, 1, 1, 0, 1, 0.08},
+};
+
+std::vector<float> random_floats(std::size_t count, double density) {
+  std::mt19937 random(1);
+  std::vector<float> out(count);
+  const auto limit = static_cast<std::uint32_t>(density * 4294967295.0);
+  for (float& x : out) {
+    const bool kept = random() <= limit;
+    x = kept ? static_cast<float>(random()) * 0x1p-32f - 0.5f : 0.0f;
+  }
+  return out;
+}
+
+struct Bench {
+  const char* kernels;
+  int threads;
+  double peak;
+
+  void line(const char* layer, std::int64_t batch, double density, const char* kernel, double seconds, double flops,
+            const Step& step) const {
+    std::printf("%-13s x%-3d %5.2f %-14s %9.4f ms %8.1f GF/s %5.1f %% of peak  items %lld\n", layer,
+                static_cast<int>(batch), density, kernel, 1e3 * seconds, flops / seconds / 1e9,
+                100 * flops / seconds / 1e9 / peak, static_cast<long long>(step.items()));
+    std::fflush(stdout);
+  }
+};
+
+constexpr const char* CONVOLUTIONS[] = {"sparse_columns", "sparse_images", "panel_columns", "panel_images", "depthwise", "winograd"};
+
+void bench_convolution(const Bench& bench, const Layer& layer, std::int64_t batch, double density) {
+  ConvolutionShape s;
+  s.images = batch;
+  s.in_channels = layer.in;
+  s.in_height = s.in_width = layer.size;
+  s.out_channels = layer.out;
+  s.kernel_height = s.kernel_width = layer.kernel;
+  s.stride_height = s.stride_width = layer.stride;
+  s.pad_top = s.pad_left = layer.pad;
+  s.groups = layer.groups;
+  s.out_height = s.out_width = (layer.size + 2 * layer.pad - layer.kernel) / layer.stride + 1;
+  const std::int64_t length = layer.in / layer.groups * layer.kernel * layer.kernel;
+  const std::vector<float> weights = random_floats(static_cast<std::size_t>(layer.out * length), density);
+  const std::vector<float> x = random_floats(static_cast<std::size_t>(batch * layer.in * layer.size * layer.size), 1.0);
+  const std::vector<float> bias = random_floats(static_cast<std::size_t>(layer.out), 1.0);
+  std::vector<float> y(static_cast<std::size_t>(batch * layer.out * s.out_height * s.out_width));
+  const Matrix matrix{LayoutKind::dense, ValueType::float32, layer.out, length, layer.out * length, weights.data(), nullptr, nullptr};
+  const void* inputs[] = {x.data()};
+  void* outputs[] = {y.data()};
+  const void* constants[] = {bias.data()};
+  const Memory memory{nullptr, inputs, outputs, constants};
+  double nonzeros = 0;
+  for (const float w : weights) nonzeros += w != 0.0f;
+  for (int k = 0; k < 6; ++k) {
+    const auto kernel = static_cast<ConvolutionKernel>(k);
+    if (std::strstr(CONVOLUTIONS[k], bench.kernels) == nullptr || !applicable(kernel, s, best_isa())) continue;
+    const auto step = make_convolution(kernel, best_isa(), s, matrix, {Space::input, 0}, {Space::output, 0},
+                                       {Space::constant, 0}, {}, {ActivationKind::relu, 0, 0});
+    const double seconds = time_step(*step, memory, bench.threads, 0.3);
+    bench.line(layer.name, batch, density, CONVOLUTIONS[k], seconds,
+               2 * nonzeros * static_cast<double>(s.out_height * s.out_width * batch), *step);
+  }
+}
+
+}  // namespace
+}  // namespace secateur
+
+int main(int argc, char** argv) {
+  using namespace secateur;
+  const std::string filter = argc > 1 ? argv[1] : "";
+  const int threads = argc > 2 ? std::atoi(argv[2]) : 2;
+  const char* kernels = argc > 3 ? argv[3] : "";
+  const double only = argc > 4 ? std::atof(argv[4]) : 0;
+  const std::int64_t batch = argc > 5 ? std::atoi(argv[5]) : 1;
+  const double peak = peak_loop(0.2) * threads;
+  std::printf("peak %.1f GF/s on %d threads\n", peak, threads);
+  const Bench bench{kernels, threads, peak};
+  for (const Layer& layer : LAYERS) {
+    if (std::strstr(layer.name, filter.c_str()) == nullptr) continue;
+    for (const double density : {layer.paper, 0.1, 1.0}) {
+      if (only > 0 && density != only) continue;
+      if (layer.groups == layer.in && density < 1.0) continue;
+      if (!layer.linear) bench_convolution(bench, layer, batch, density);
+    }
+  }
+  return 0;
+}

@@ -1,0 +1,2 @@
+#define SECATEUR_ISA avx2
+#include "weighted-inl.h"

@@ -1,0 +1,48 @@
+#include <cstdint>
+#include <memory>
+
+#include "lane_convolution.h"
+#include "secateur/weighted.h"
+
+namespace secateur {
+namespace {
+
+// Offsets into the packed input are 32 bits; the most that a band can take is bounded by what its region reads.
+bool fits(const ConvolutionShape& s) {
+  const std::int64_t rows = (s.out_height - 1) * s.stride_height + (s.kernel_height - 1) * s.dilation_height + 1;
+  const std::int64_t columns = (s.out_width - 1) * s.stride_width + (s.kernel_width - 1) * s.dilation_width + 1;
+  const std::int64_t channel = rows * (columns + s.stride_width) * MAX_LANES * 4;
+  return channel <= INT32_MAX / (s.in_channels / s.groups);
+}
+
+}  // namespace
+
+bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa) {
+  switch (kernel) {
+    case ConvolutionKernel::sparse_columns:
+    case ConvolutionKernel::panel_columns: return fits(shape);
+    case ConvolutionKernel::sparse_images:
+    case ConvolutionKernel::panel_images: return fits(shape) && shape.images > 1;
+    case ConvolutionKernel::depthwise:
+    case ConvolutionKernel::winograd: break;
+  }
+  return false;
+}
+
+std::unique_ptr<WeightedStep> make_convolution(ConvolutionKernel kernel, Isa isa, const ConvolutionShape& shape,
+                                               const Matrix& weights, Ref source, Ref output, Ref bias, Ref residual,
+                                               Activation activation) {
+  const WeightedKernels& kernels = weighted_kernels(isa);
+  const LayerRefs refs{source, output, bias, residual, activation};
+  switch (kernel) {
+    case ConvolutionKernel::sparse_columns: return make_lane_convolution(kernels, shape, weights, refs, false, false);
+    case ConvolutionKernel::sparse_images: return make_lane_convolution(kernels, shape, weights, refs, true, false);
+    case ConvolutionKernel::panel_columns: return make_lane_convolution(kernels, shape, weights, refs, false, true);
+    case ConvolutionKernel::panel_images: return make_lane_convolution(kernels, shape, weights, refs, true, true);
+    case ConvolutionKernel::depthwise:
+    case ConvolutionKernel::winograd: break;
+  }
+  return nullptr;
+}
+
+}  // namespace secateur

@@ -1,0 +1,112 @@
+// Into the lane tile and out of it.
+#pragma once
+
+#include "activation-inl.h"
+#include "lanes-inl.h"
+#include "weighted_kernels.h"
+
+namespace secateur::SECATEUR_ISA {
+namespace {
+
+void pack_lines(const PackLines& lines) {
+  for (std::int64_t first = 0; first < LANES; first += 8) {
+    for (std::int64_t i = 0; i < lines.count; i += 8) {
+      Eight block[8];
+SECATEUR_UNROLL
+      for (int k = 0; k < 8; ++k) {
+        const std::int64_t lane = first + k;
+        const std::int64_t begin = lines.begin[lane] - i;
+        const std::int64_t end = lines.end[lane] - i;
+        if (begin <= 0 && end >= 8) {
+          block[k] = load_eight(lines.source + (lines.starts[lane] + i));
+        } else if (end <= 0 || begin >= 8 || begin >= end) {
+          block[k] = zero_eight();
+        } else {
+          block[k] = load_eight(lines.source + (lines.starts[lane] + i), begin, end);
+        }
+      }
+      transpose(block);
+      const std::int64_t rest = lines.count - i;
+SECATEUR_UNROLL
+      for (int k = 0; k < 8; ++k) {
+        if (k < rest && lines.places[i + k] >= 0) store_eight(lines.packed + lines.places[i + k] + first, block[k]);
+      }
+    }
+  }
+}
+
+// Every store is of eight floats: what it writes beyond the end of a lane's line is the next line's beginning, which is
+// written later - so the last, partial vectors come first.
+void unpack_lines(const UnpackLines& lines) {
+  for (std::int64_t i = (lines.count - 1) / 8 * 8; i >= 0; i -= 8) {
+    const std::int64_t last = lines.count - i - 1;
+    for (std::int64_t first = 0; first < LANES; first += 8) {
+      Eight block[8];
+SECATEUR_UNROLL
+      for (int k = 0; k < 8; ++k) {
+        const std::int64_t at = i + (k < last ? k : last);
+        block[k] = load_eight(lines.sums + (lines.places[at] + lines.channel * lines.steps[at] + first));
+      }
+      transpose(block);
+SECATEUR_UNROLL
+      for (int k = 0; k < 8; ++k) store_eight(lines.lines + (first + k) * lines.line_step + i, block[k]);
+    }
+  }
+}
+
+// vmaskmovps stores are microcoded on AMD (a dozen cycles); these are at most three stores.
+inline void store_first(float* p, std::int64_t n, Vec x) {
+#if SECATEUR_ISA_NUMBER == 2
+  __m128 low = _mm256_castps256_ps128(x.v);
+  if ((n & 4) != 0) {
+    _mm_storeu_ps(p, low);
+    low = _mm256_extractf128_ps(x.v, 1);
+    p += 4;
+  }
+  if ((n & 2) != 0) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(p), low);
+    low = _mm_movehl_ps(low, low);
+    p += 2;
+  }
+  if ((n & 1) != 0) _mm_store_ss(p, low);
+#else
+  store_part(p, n, x);
+#endif
+}
+
+void finish_line(const FinishLine& line) {
+  const Vec bias = set(line.bias);
+  std::int64_t i = 0;
+  for (; i + LANES <= line.count; i += LANES) {
+    Vec x = load(line.sums + i) + (line.biases != nullptr ? load(line.biases + i) : bias);
+    if (line.residual != nullptr) x = x + load(line.residual + i);
+    store(line.output + i, activate(x, line.activation));
+  }
+  const std::int64_t rest = line.count - i;
+  if (rest > 0) {
+    Vec x = load_part(line.sums + i, rest) + (line.biases != nullptr ? load_part(line.biases + i, rest) : bias);
+    if (line.residual != nullptr) x = x + load_part(line.residual + i, rest);
+    store_first(line.output + i, rest, activate(x, line.activation));
+  }
+}
+
+void widen(const void* values, ValueType type, std::int64_t count, float* out) {
+  if (type == ValueType::float32) {
+    std::memcpy(out, values, static_cast<std::size_t>(count) * sizeof(float));
+    return;
+  }
+  const std::uint16_t* const from = static_cast<const std::uint16_t*>(values);
+  for (std::int64_t i = 0; i < count; i += LANES) {
+    const std::int64_t rest = count - i;
+    if (rest >= LANES) {
+      store(out + i, type == ValueType::float16 ? widen_half(from + i) : widen_brain(from + i));
+    } else {
+      std::uint16_t last[LANES] = {};
+      std::memcpy(last, from + i, static_cast<std::size_t>(rest) * sizeof(std::uint16_t));
+      store_first(out + i, rest, type == ValueType::float16 ? widen_half(last) : widen_brain(last));
+    }
+  }
+}
+
+}  // namespace
+}  // namespace secateur::SECATEUR_ISA

@@ -1,0 +1,182 @@
+#include "lane_plan.h"
+
+#include <algorithm>
+#include <limits>
+
+namespace secateur {
+namespace {
+
+// What of the first-level cache a block of the input may fill: the weights and the sums stream through the rest.
+constexpr std::int64_t SPARSE_BLOCK_BYTES = 24 * 1024;
+constexpr std::int64_t PANEL_BLOCK_BYTES = 18 * 1024;
+// The sums of an item stay in the second-level cache.
+constexpr std::int64_t SLICE_BYTES = 288 * 1024;
+constexpr std::int64_t MAX_BLOCK = 256;
+// About ten microseconds: below it a second thread costs more than it brings.
+constexpr double SMALL_CYCLES = 30e3;
+constexpr std::int64_t ENOUGH_ITEMS = 8;
+
+std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
+
+// Bytes of one channel of the packed input that a tile reads.
+std::int64_t footprint(const ConvolutionShape& s, std::int64_t lanes, std::int64_t rows, std::int64_t columns) {
+  const std::int64_t high = std::min((rows - 1) * s.stride_height + (s.kernel_height - 1) * s.dilation_height + 1,
+                                     rows * s.kernel_height);
+  const std::int64_t wide = std::min((columns - 1) * s.stride_width + (s.kernel_width - 1) * s.dilation_width + 1,
+                                     columns * s.kernel_width);
+  return high * wide * lanes * 4;
+}
+
+std::int64_t block_positions(const LanePlan& plan, std::int64_t bytes) {
+  const std::int64_t taps = plan.taps();
+  if (taps > MAX_BLOCK) return MAX_BLOCK;
+  const std::int64_t one = footprint(plan.shape, plan.lanes, plan.tile_rows, plan.tile_columns);
+  const std::int64_t channels = std::clamp<std::int64_t>(bytes / one, 1, std::min(MAX_BLOCK / taps, plan.group_in()));
+  // Equal blocks rather than full ones and a rest.
+  return divide_up(plan.group_in(), divide_up(plan.group_in(), channels)) * taps;
+}
+
+// Cycles for one non-zero and a tile of that many vectors: two fused multiply-adds a cycle of four cycles' latency, two
+// loads a cycle of which one is the weight; a visit loads and stores the sums.
+double nonzero_cycles(std::int64_t vectors) {
+  return std::max(4.0, 0.5 * static_cast<double>(vectors + 1)) + 0.5;
+}
+
+double sparse_cost(const LanePlan& plan, double nonzeros) {
+  const double visits = static_cast<double>(plan.blocks() * plan.group_out() * plan.shape.groups);
+  double cycles = 0;
+  for (const LaneTile& tile : plan.band_layout(plan.region_rows).tiles) {
+    const std::int64_t vectors = tile.rows * tile.columns;
+    cycles += nonzeros * nonzero_cycles(vectors) + visits * (8.0 + 1.2 * static_cast<double>(vectors));
+  }
+  return cycles * static_cast<double>(plan.image_groups());
+}
+
+double panel_cost(const LanePlan& plan, const WeightedKernels& kernels) {
+  const std::int64_t panels = divide_up(plan.group_out(), kernels.panel_channels) * plan.shape.groups;
+  const double group = 0.5 * kernels.panel_channels * kernels.panel_pixels;
+  double cycles = 0;
+  for (const LaneTile& tile : plan.band_layout(plan.region_rows).tiles) {
+    const double groups = static_cast<double>(divide_up(tile.rows * tile.columns, kernels.panel_pixels));
+    cycles += groups * group * static_cast<double>(plan.positions() + 5 * plan.blocks());
+  }
+  return cycles * static_cast<double>(panels * plan.image_groups());
+}
+
+}  // namespace
+
+std::int64_t LanePlan::window_rows(std::int64_t rows) const {
+  return (rows - 1) * shape.stride_height + (shape.kernel_height - 1) * shape.dilation_height + 1;
+}
+
+std::int64_t LanePlan::window_columns() const {
+  return (region_columns - 1) * shape.stride_width + (shape.kernel_width - 1) * shape.dilation_width + 1;
+}
+
+std::int64_t LanePlan::phase_pitch() const { return divide_up(window_columns(), shape.stride_width); }
+
+std::vector<std::int32_t> LanePlan::offsets() const {
+  std::vector<std::int32_t> out;
+  out.reserve(static_cast<std::size_t>(positions()));
+  for (std::int64_t channel = 0; channel < group_in(); ++channel) {
+    for (std::int64_t row = 0; row < shape.kernel_height; ++row) {
+      for (std::int64_t column = 0; column < shape.kernel_width; ++column) {
+        const std::int64_t shift = column * shape.dilation_width;
+        const std::int64_t vector = channel * plane() + row * shape.dilation_height * pitch() +
+                                    shift % shape.stride_width * phase_pitch() + shift / shape.stride_width;
+        out.push_back(static_cast<std::int32_t>(vector * lanes * 4));
+      }
+    }
+  }
+  return out;
+}
+
+std::vector<std::int32_t> LanePlan::places() const {
+  std::vector<std::int32_t> out(static_cast<std::size_t>(window_columns()), -1);
+  for (std::int64_t tap = 0; tap < shape.kernel_width; ++tap) {
+    for (std::int64_t pixel = 0; pixel < region_columns; ++pixel) {
+      const std::int64_t column = pixel * shape.stride_width + tap * shape.dilation_width;
+      const std::int64_t vector = column % shape.stride_width * phase_pitch() + column / shape.stride_width;
+      out[static_cast<std::size_t>(column)] = static_cast<std::int32_t>(vector * lanes);
+    }
+  }
+  return out;
+}
+
+std::vector<bool> LanePlan::used_rows() const {
+  std::vector<bool> out(static_cast<std::size_t>(window_rows(band_rows)));
+  for (std::int64_t tap = 0; tap < shape.kernel_height; ++tap) {
+    for (std::int64_t row = 0; row < band_rows; ++row) {
+      out[static_cast<std::size_t>(row * shape.stride_height + tap * shape.dilation_height)] = true;
+    }
+  }
+  return out;
+}
+
+BandLayout LanePlan::band_layout(std::int64_t rows) const {
+  BandLayout layout;
+  layout.rows = rows;
+  std::int64_t pixel = 0;
+  for (std::int64_t row = 0; row < rows; row += tile_rows) {
+    for (std::int64_t column = 0; column < region_columns; column += tile_columns) {
+      const LaneTile tile{row, column, std::min(tile_rows, rows - row), std::min(tile_columns, region_columns - column),
+                          pixel};
+      layout.tiles.push_back(tile);
+      pixel += tile.rows * tile.columns;
+    }
+  }
+  return layout;
+}
+
+namespace {
+
+void choose_tile(LanePlan& plan, const WeightedKernels& kernels, const LaneWork& work, double& best, LanePlan& chosen) {
+  const std::int64_t pixels = work.panel ? 4 * kernels.max_tile / 2 : kernels.max_tile;
+  const std::int64_t bytes = work.panel ? PANEL_BLOCK_BYTES : SPARSE_BLOCK_BYTES;
+  const std::int64_t most_rows = std::min<std::int64_t>(plan.region_rows, MAX_TILE_ROWS);
+  for (plan.tile_rows = 1; plan.tile_rows <= most_rows; ++plan.tile_rows) {
+    const std::int64_t most = std::min<std::int64_t>({plan.region_columns, pixels / plan.tile_rows, MAX_TILE_COLUMNS});
+    for (plan.tile_columns = 1; plan.tile_columns <= most; ++plan.tile_columns) {
+      plan.block = block_positions(plan, bytes);
+      const double cost = work.panel ? panel_cost(plan, kernels) : sparse_cost(plan, work.nonzeros);
+      if (cost < best) {
+        best = cost;
+        chosen = plan;
+      }
+    }
+  }
+}
+
+}  // namespace
+
+LanePlan plan_lanes(const ConvolutionShape& shape, const WeightedKernels& kernels, const LaneWork& work) {
+  LanePlan plan;
+  plan.shape = shape;
+  plan.lanes = kernels.lanes;
+  LanePlan chosen = plan;
+  double best = std::numeric_limits<double>::infinity();
+  for (plan.lane_images = work.images ? 2 : 1; plan.lane_images <= plan.lanes; plan.lane_images *= 2) {
+    for (plan.lane_rows = 1; plan.lane_images * plan.lane_rows <= plan.lanes; plan.lane_rows *= 2) {
+      plan.lane_columns = plan.lanes / plan.lane_images / plan.lane_rows;
+      plan.region_rows = divide_up(shape.out_height, plan.lane_rows);
+      plan.region_columns = divide_up(shape.out_width, plan.lane_columns);
+      choose_tile(plan, kernels, work, best, chosen);
+    }
+    if (!work.images) break;
+  }
+  const std::int64_t unit = work.panel ? kernels.panel_channels : 1;
+  chosen.band_rows = chosen.tile_rows;
+  const std::int64_t all = divide_up(chosen.group_out(), unit) * unit;
+  const std::int64_t channel_bytes = chosen.band_rows * chosen.region_columns * chosen.lanes * 4;
+  std::int64_t slices = divide_up(all * channel_bytes, SLICE_BYTES);
+  const std::int64_t others = chosen.image_groups() * chosen.bands() * shape.groups;
+  chosen.small = best < SMALL_CYCLES;
+  if (best > 2 * SMALL_CYCLES) {
+    while (others * slices < ENOUGH_ITEMS && divide_up(all, slices + 1) >= 32) ++slices;
+    if (others * slices % 2 == 1 && others * slices < 4 * ENOUGH_ITEMS && all / (slices + 1) >= 32) ++slices;
+  }
+  chosen.slice = divide_up(divide_up(all, slices), unit) * unit;
+  return chosen;
+}
+
+}  // namespace secateur

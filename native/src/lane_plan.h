@@ -1,0 +1,67 @@
+// How a convolution is cut into lanes, tiles, bands and blocks: geometry alone, decided once per layer and batch size.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "secateur/weighted.h"
+#include "weighted_kernels.h"
+
+namespace secateur {
+
+// A rectangle of a region's pixels that the micro-kernel computes at once.
+struct LaneTile {
+  std::int64_t row, column, rows, columns;  // within the band
+  std::int64_t pixel;                       // pixels of the band before it
+};
+
+// The tiles of a band of some height, and where each pixel's sums lie.
+struct BandLayout {
+  std::int64_t rows = 0;
+  std::vector<LaneTile> tiles;
+};
+
+struct LanePlan {
+  ConvolutionShape shape;
+  std::int64_t lanes = 8;                                          // of a vector
+  std::int64_t lane_images = 1, lane_rows = 1, lane_columns = 1;   // their product is `lanes`
+  std::int64_t region_rows = 1, region_columns = 1;                // a lane's part of the output
+  std::int64_t tile_rows = 1, tile_columns = 1;
+  std::int64_t band_rows = 1;                                      // rows of a region that are packed together
+  std::int64_t block = 1;                                          // positions of a filter that go together
+  std::int64_t slice = 1;                                          // output channels of an item
+  bool small = false;                                              // not worth a second thread
+
+  std::int64_t group_in() const { return shape.in_channels / shape.groups; }
+  std::int64_t group_out() const { return shape.out_channels / shape.groups; }
+  std::int64_t taps() const { return shape.kernel_height * shape.kernel_width; }
+  std::int64_t positions() const { return group_in() * taps(); }
+  std::int64_t blocks() const { return (positions() + block - 1) / block; }
+  std::int64_t slices() const { return (group_out() + slice - 1) / slice; }
+  std::int64_t bands() const { return (region_rows + band_rows - 1) / band_rows; }
+  std::int64_t image_groups() const { return (shape.images + lane_images - 1) / lane_images; }
+
+  // Of the packed input: columns of a stride's phase lie together, so that neighbours of the output are neighbours.
+  std::int64_t window_rows(std::int64_t rows) const;
+  std::int64_t window_columns() const;
+  std::int64_t phase_pitch() const;
+  std::int64_t pitch() const { return phase_pitch() * shape.stride_width; }  // vectors of a row
+  std::int64_t plane() const { return window_rows(band_rows) * pitch(); }    // vectors of a channel
+  std::int64_t row_step() const { return shape.stride_height * pitch(); }    // vectors from row to row of the output
+
+  std::vector<std::int32_t> offsets() const;  // bytes, of each position
+  std::vector<std::int32_t> places() const;   // floats, of each column of the window; negative where no tap comes
+  std::vector<bool> used_rows() const;        // of the window, those where a tap comes
+  BandLayout band_layout(std::int64_t rows) const;
+};
+
+// What decides beside the shape: how much work there is.
+struct LaneWork {
+  double nonzeros = 0;      // of the whole matrix
+  bool images = false;      // lanes may be images
+  bool panel = false;
+};
+
+LanePlan plan_lanes(const ConvolutionShape& shape, const WeightedKernels& kernels, const LaneWork& work);
+
+}  // namespace secateur

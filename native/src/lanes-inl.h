@@ -1,0 +1,136 @@
+// What the weighted layers need of vectors beyond vector-inl.h: half numbers, transposition, the sizes of tiles.
+#pragma once
+
+#include "vector-inl.h"
+
+// Loops over registers must be unrolled or the registers become memory; without registers it only costs compile time.
+#if SECATEUR_ISA_NUMBER == 0
+#define SECATEUR_UNROLL
+#else
+#define SECATEUR_UNROLL _Pragma("GCC unroll 32")
+#endif
+
+namespace secateur::SECATEUR_ISA {
+namespace {
+
+#if SECATEUR_ISA_NUMBER == 0
+
+constexpr int MAX_TILE = 14;
+constexpr int PANEL_CHANNELS = 6;
+constexpr int PANEL_PIXELS = 2;
+
+inline float float_of_bits(std::uint32_t bits) {
+  float out;
+  std::memcpy(&out, &bits, sizeof out);
+  return out;
+}
+inline float float_of_half(std::uint16_t half) {
+  const std::uint32_t sign = static_cast<std::uint32_t>(half & 0x8000u) << 16;
+  const std::uint32_t magnitude = half & 0x7FFFu;
+  if (magnitude >= 0x7C00u) return float_of_bits(sign | 0x7F800000u | (magnitude & 0x3FFu) << 13);
+  // As a float its exponent is too small by 112: one product puts that right, subnormals included.
+  const float out = float_of_bits(magnitude << 13) * float_of_bits(0x77800000u);
+  return sign != 0 ? -out : out;
+}
+inline Vec widen_half(const std::uint16_t* p) {
+  Vec out;
+  for (std::int64_t i = 0; i < LANES; ++i) out.v[i] = float_of_half(p[i]);
+  return out;
+}
+inline Vec widen_brain(const std::uint16_t* p) {
+  Vec out;
+  for (std::int64_t i = 0; i < LANES; ++i) out.v[i] = float_of_bits(static_cast<std::uint32_t>(p[i]) << 16);
+  return out;
+}
+
+// Eight floats, whatever the width of a vector: transpositions go in blocks of eight.
+using Eight = Vec;
+
+inline Eight zero_eight() { return set(0.0f); }
+inline Eight load_eight(const float* p) { return load(p); }
+inline Eight load_eight(const float* p, std::int64_t begin, std::int64_t end) {
+  Eight out;
+  for (std::int64_t i = 0; i < LANES; ++i) out.v[i] = begin <= i && i < end ? p[i] : 0.0f;
+  return out;
+}
+inline void store_eight(float* p, Eight x) { store(p, x); }
+inline void transpose(Eight (&r)[8]) {
+  for (int i = 0; i < 8; ++i) {
+    for (int j = 0; j < i; ++j) {
+      const float kept = r[i].v[j];
+      r[i].v[j] = r[j].v[i];
+      r[j].v[i] = kept;
+    }
+  }
+}
+
+#else
+
+#if SECATEUR_ISA_NUMBER == 2
+
+constexpr int MAX_TILE = 14;  // 16 registers: 14 sums and the weight
+constexpr int PANEL_CHANNELS = 6;
+constexpr int PANEL_PIXELS = 2;
+
+inline Vec widen_half(const std::uint16_t* p) {
+  return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
+}
+inline Vec widen_brain(const std::uint16_t* p) {
+  const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return {_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))};
+}
+
+#else
+
+constexpr int MAX_TILE = 28;  // 32 registers: 28 sums, the weight, and three for the compiler
+constexpr int PANEL_CHANNELS = 8;
+constexpr int PANEL_PIXELS = 3;
+
+inline Vec widen_half(const std::uint16_t* p) {
+  return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+}
+inline Vec widen_brain(const std::uint16_t* p) {
+  const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
+  return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+}
+
+#endif
+
+// Eight floats, whatever the width of a vector: transpositions go in blocks of eight.
+struct Eight {
+  __m256 v;
+};
+
+inline Eight zero_eight() { return {_mm256_setzero_ps()}; }
+inline Eight load_eight(const float* p) { return {_mm256_loadu_ps(p)}; }
+// Element i where begin <= i < end, else zero; the others are not touched.
+inline Eight load_eight(const float* p, std::int64_t begin, std::int64_t end) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  const __m256i low = _mm256_cmpgt_epi32(lane, _mm256_set1_epi32(static_cast<int>(begin) - 1));
+  const __m256i high = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(end)), lane);
+  return {_mm256_maskload_ps(p, _mm256_and_si256(low, high))};
+}
+inline void store_eight(float* p, Eight x) { _mm256_storeu_ps(p, x.v); }
+inline void transpose(Eight (&r)[8]) {
+  __m256 a[8];
+  __m256 b[8];
+  for (int i = 0; i < 4; ++i) {
+    a[2 * i] = _mm256_unpacklo_ps(r[2 * i].v, r[2 * i + 1].v);
+    a[2 * i + 1] = _mm256_unpackhi_ps(r[2 * i].v, r[2 * i + 1].v);
+  }
+  for (int i = 0; i < 8; i += 4) {
+    b[i] = _mm256_shuffle_ps(a[i], a[i + 2], 0x44);
+    b[i + 1] = _mm256_shuffle_ps(a[i], a[i + 2], 0xEE);
+    b[i + 2] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0x44);
+    b[i + 3] = _mm256_shuffle_ps(a[i + 1], a[i + 3], 0xEE);
+  }
+  for (int i = 0; i < 4; ++i) {
+    r[i].v = _mm256_permute2f128_ps(b[i], b[i + 4], 0x20);
+    r[i + 4].v = _mm256_permute2f128_ps(b[i], b[i + 4], 0x31);
+  }
+}
+
+#endif
+
+}  // namespace
+}  // namespace secateur::SECATEUR_ISA

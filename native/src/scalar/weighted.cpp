@@ -1,0 +1,2 @@
+#define SECATEUR_ISA scalar
+#include "weighted-inl.h"

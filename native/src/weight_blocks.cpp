@@ -1,0 +1,130 @@
+#include "weight_blocks.h"
+
+#include <algorithm>
+
+#include "matrix_entries.h"
+
+namespace secateur {
+namespace {
+
+// Which positions of which panels hold anything: a bit each.
+class Occupied {
+ public:
+  Occupied(std::int64_t panels, std::int64_t positions)
+      : words_((positions + 63) / 64), bits_(static_cast<std::size_t>(panels * words_)) {}
+
+  void mark(std::int64_t panel, std::int64_t position) {
+    bits_[static_cast<std::size_t>(panel * words_ + position / 64)] |= std::uint64_t{1} << position % 64;
+  }
+  bool test(std::int64_t panel, std::int64_t position) const {
+    return (bits_[static_cast<std::size_t>(panel * words_ + position / 64)] >> position % 64 & 1) != 0;
+  }
+
+ private:
+  std::int64_t words_;
+  std::vector<std::uint64_t> bits_;
+};
+
+struct Walk {
+  const LanePlan& plan;
+  const WeightBlocks& out;
+  const Occupied& occupied;
+
+  std::int64_t all_panels() const { return plan.shape.groups * out.panels; }
+  std::int64_t panel_of(std::int64_t channel) const {
+    return channel / plan.group_out() * out.panels + channel % plan.group_out() / out.panel_channels;
+  }
+  std::int64_t block_end(std::int64_t block) const { return std::min((block + 1) * plan.block, plan.positions()); }
+  std::size_t run(std::int64_t panel, std::int64_t block) const {
+    return static_cast<std::size_t>((panel / out.panels * out.blocks + block) * out.panels + panel % out.panels);
+  }
+};
+
+std::vector<std::uint16_t> count_runs(const Walk& walk) {
+  std::vector<std::uint16_t> counts(static_cast<std::size_t>(walk.all_panels() * walk.out.blocks));
+  for (std::int64_t panel = 0; panel < walk.all_panels(); ++panel) {
+    for (std::int64_t block = 0; block < walk.out.blocks; ++block) {
+      int count = 0;
+      for (std::int64_t p = block * walk.plan.block; p < walk.block_end(block); ++p) count += walk.occupied.test(panel, p);
+      counts[walk.run(panel, block)] = static_cast<std::uint16_t>(count);
+    }
+  }
+  return counts;
+}
+
+}  // namespace
+
+WeightBlocks pack_weights(const Matrix& matrix, const LanePlan& plan, std::int64_t panel_channels) {
+  WeightBlocks out;
+  out.type = matrix.type;
+  out.panel_channels = panel_channels;
+  out.panels = (plan.group_out() + panel_channels - 1) / panel_channels;
+  out.blocks = plan.blocks();
+  out.slice_panels = plan.slice / panel_channels;
+  out.slices = plan.slices();
+
+  Occupied occupied(plan.shape.groups * out.panels, plan.positions());
+  const Walk walk{plan, out, occupied};
+  each_nonzero(matrix, [&](std::int64_t channel, std::int64_t position, std::int64_t) {
+    occupied.mark(walk.panel_of(channel), position);
+  });
+  const std::vector<std::uint16_t> counts = count_runs(walk);
+
+  std::vector<std::uint32_t> run_starts;
+  std::vector<std::uint32_t> slice_starts;
+  std::uint32_t total = 0;
+  for (std::size_t run = 0; run < counts.size(); ++run) {
+    if (static_cast<std::int64_t>(run) % out.panels % out.slice_panels == 0) slice_starts.push_back(total);
+    run_starts.push_back(total);
+    total += counts[run];
+  }
+  slice_starts.push_back(total);
+  for (std::size_t i = 0; i + 1 < slice_starts.size(); ++i) {
+    out.longest = std::max<std::int64_t>(out.longest, (slice_starts[i + 1] - slice_starts[i]) * panel_channels);
+  }
+
+  const std::size_t value_count = total * static_cast<std::size_t>(panel_channels);
+  Carver sizes(nullptr);
+  sizes.take<std::byte>(value_count * static_cast<std::size_t>(value_bytes(out.type)));
+  sizes.take<std::uint8_t>(total);
+  sizes.take<std::uint16_t>(counts.size());
+  sizes.take<std::uint32_t>(slice_starts.size());
+  out.bytes = sizes.taken();
+  out.storage = aligned_bytes(out.bytes);
+  Carver parts(out.storage.get());
+  std::byte* const values = parts.take<std::byte>(value_count * static_cast<std::size_t>(value_bytes(out.type)));
+  std::uint8_t* const indices = parts.take<std::uint8_t>(total);
+  std::uint16_t* const kept_counts = parts.take<std::uint16_t>(counts.size());
+  std::uint32_t* const kept_starts = parts.take<std::uint32_t>(slice_starts.size());
+  std::memset(values, 0, value_count * static_cast<std::size_t>(value_bytes(out.type)));
+  std::copy(counts.begin(), counts.end(), kept_counts);
+  std::copy(slice_starts.begin(), slice_starts.end(), kept_starts);
+
+  // The channels of a panel follow each other, so its positions are numbered once.
+  std::vector<std::uint32_t> slots(static_cast<std::size_t>(plan.positions()));
+  std::int64_t numbered = -1;
+  each_nonzero(matrix, [&](std::int64_t channel, std::int64_t position, std::int64_t entry) {
+    const std::int64_t panel = walk.panel_of(channel);
+    if (panel != numbered) {
+      numbered = panel;
+      for (std::int64_t block = 0; block < out.blocks; ++block) {
+        std::uint32_t slot = run_starts[walk.run(panel, block)];
+        for (std::int64_t p = block * plan.block; p < walk.block_end(block); ++p) {
+          if (!occupied.test(panel, p)) continue;
+          indices[slot] = static_cast<std::uint8_t>(p - block * plan.block);
+          slots[static_cast<std::size_t>(p)] = slot++;
+        }
+      }
+    }
+    const std::int64_t within = channel % plan.group_out() % panel_channels;
+    copy_value(matrix, entry, values, slots[static_cast<std::size_t>(position)] * panel_channels + within);
+  });
+
+  out.values = values;
+  out.indices = indices;
+  out.counts = kept_counts;
+  out.starts = kept_starts;
+  return out;
+}
+
+}  // namespace secateur

@@ -1,0 +1,47 @@
+// The table of one instruction set. Included by src/<isa>/weighted.cpp alone.
+#pragma once
+
+#include "lane_lines-inl.h"
+#include "matrix_lines-inl.h"
+#include "panel_tile-inl.h"
+#include "sparse_tile-inl.h"
+#include "weighted_kernels.h"
+
+namespace secateur::SECATEUR_ISA {
+namespace {
+
+template <int ROWS, int COLUMNS>
+constexpr void list_tiles(WeightedKernels& kernels) {
+  if constexpr (ROWS * COLUMNS <= MAX_TILE) {
+    kernels.sparse[ROWS][COLUMNS] = &sparse_tile<ROWS, COLUMNS>;
+    list_tiles<ROWS, COLUMNS + 1>(kernels);
+  } else if constexpr (ROWS < MAX_TILE_ROWS) {
+    list_tiles<ROWS + 1, 1>(kernels);
+  }
+}
+
+constexpr WeightedKernels list_kernels() {
+  WeightedKernels kernels{};
+  kernels.lanes = static_cast<int>(LANES);
+  kernels.max_tile = MAX_TILE;
+  kernels.panel_channels = PANEL_CHANNELS;
+  kernels.panel_pixels = PANEL_PIXELS;
+  list_tiles<1, 1>(kernels);
+  kernels.panel = &panel_tile;
+  kernels.pack = &pack_lines;
+  kernels.unpack = &unpack_lines;
+  kernels.finish = &finish_line;
+  kernels.widen = &widen;
+  kernels.scatter = &scatter_lines;
+  kernels.gather = &gather_lines;
+  return kernels;
+}
+
+}  // namespace
+
+const WeightedKernels& weighted_kernels() {
+  static constexpr WeightedKernels KERNELS = list_kernels();
+  return KERNELS;
+}
+
+}  // namespace secateur::SECATEUR_ISA

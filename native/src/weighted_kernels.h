@@ -1,0 +1,139 @@
+// The micro-kernels of the weighted layers: one table an instruction set, plain data at the border.
+//
+// The convolutions and the batched linear layers share one layout, the *lane tile*. The output is cut into as many
+// equal regions as a vector has lanes (parts of rows, of columns, of the batch), and a "pixel" of the tile is one
+// vector: the same pixel of every region. So every tap of a filter, whatever its shift, stride or dilation, is one
+// constant and aligned offset into the packed input, nothing is shuffled in the inner loop, and a map of 14 x 14 wastes
+// no more than its regions round up. (Vectors along the columns need a shifted copy of the input for each tap of a row
+// - 3 times the bytes in the first-level cache for a 3x3 kernel, against (n + 2) / n here - or loads across lines.)
+#pragma once
+
+#include <cstdint>
+
+#include "secateur/activation.h"
+#include "secateur/isa.h"
+#include "secateur/matrix.h"
+
+namespace secateur {
+
+constexpr int MAX_LANES = 16;
+constexpr int MAX_TILE_ROWS = 7;
+constexpr int MAX_TILE_COLUMNS = 28;
+constexpr int kMaxPanelPixels = 3;
+
+// One block of positions times one tile of pixels, for a run of output channels.
+struct SparseTile {
+  const float* values;          // channel after channel
+  const std::uint8_t* indices;  // of the position within the block
+  const std::uint16_t* counts;  // a channel
+  const std::int32_t* offsets;  // of a position, in bytes from `pixels`
+  const float* pixels;          // the tile's first pixel under the filter's first tap
+  std::int64_t row_step;        // floats from one row of the tile to the next
+  float* sums;                  // [channels][tile rows][tile columns][lanes]
+  std::int64_t channels;
+  bool first;                   // the sums start at zero instead of from memory
+};
+
+// The same for panels of channels that share each load; pixels go in groups.
+struct PanelTile {
+  const float* values;          // [panels][counts][panel_channels]
+  const std::uint8_t* indices;
+  const std::uint16_t* counts;  // a panel
+  const std::int32_t* offsets;
+  const float* pixels;
+  const std::int32_t* steps;    // [groups][panel_pixels], bytes from `pixels`
+  std::int64_t groups;
+  std::int64_t group_step;      // floats between the sums of two groups
+  float* sums;                  // [groups][panels * panel_channels][panel_pixels][lanes]
+  std::int64_t panels;
+  bool first;
+};
+
+// Runs of floats, one a lane, become vectors.
+struct PackLines {
+  const float* source;
+  std::int64_t starts[MAX_LANES];  // of each lane's run; it may lie outside the source,
+  std::int64_t begin[MAX_LANES];   // only begin <= i < end is read
+  std::int64_t end[MAX_LANES];     // and the rest is zero
+  std::int64_t count;
+  const std::int32_t* places;      // of the vectors in floats from `packed`; negative: nobody needs it
+  float* packed;
+};
+
+// And back: vector i of the run lies at sums + places[i] + channel * steps[i].
+struct UnpackLines {
+  const float* sums;
+  const std::int32_t* places;
+  const std::int32_t* steps;
+  std::int64_t channel;
+  std::int64_t count;
+  float* lines;            // [lanes][line_step], then seven floats of slack
+  std::int64_t line_step;
+};
+
+// output[i] = activation(sums[i] + bias + residual[i])
+struct FinishLine {
+  const float* sums;
+  const float* biases;    // one a float of the line, or null
+  const float* residual;  // or null
+  float* output;
+  std::int64_t count;
+  float bias;
+  Activation activation;
+};
+
+// sums[row] += x[line] * value over the lines of inputs that are not zero.
+struct ScatterLines {
+  const void* values;
+  ValueType type;
+  LayoutKind layout;  // gap8 or index16
+  const void* indices;
+  const std::uint32_t* starts;
+  std::int64_t begin;  // lines
+  std::int64_t end;
+  const float* x;
+  float* sums;
+};
+
+// sums[line] = values of the line . x at its positions
+struct GatherLines {
+  const void* values;
+  ValueType type;
+  LayoutKind layout;  // gap8, index16 or dense
+  const void* indices;
+  const std::uint32_t* starts;
+  std::int64_t begin;
+  std::int64_t end;
+  std::int64_t length;
+  const float* x;
+  float* sums;  // of line `begin` first
+};
+
+struct WeightedKernels {
+  int lanes;
+  int max_tile;        // vectors of a sparse tile
+  int panel_channels;
+  int panel_pixels;
+  void (*sparse[MAX_TILE_ROWS + 1][MAX_TILE_COLUMNS + 1])(const SparseTile&);  // [rows][columns]; null beyond max_tile
+  void (*panel)(const PanelTile&);
+  void (*pack)(const PackLines&);
+  void (*unpack)(const UnpackLines&);
+  void (*finish)(const FinishLine&);
+  void (*widen)(const void* values, ValueType type, std::int64_t count, float* out);
+  void (*scatter)(const ScatterLines&);
+  void (*gather)(const GatherLines&);
+};
+
+namespace scalar {
+const WeightedKernels& weighted_kernels();
+}
+namespace avx2 {
+const WeightedKernels& weighted_kernels();
+}
+namespace avx512 {
+const WeightedKernels& weighted_kernels();
+}
+
+const WeightedKernels& weighted_kernels(Isa isa);
+
+}  // namespace secateur
