@@ -150,12 +150,13 @@ def _pool(node: Pool, source: Sizes, output: Sizes) -> Sizes:
         f"{rank} kernel sizes from 1 on",
         node.kernel,
     )
+    _require(node, len(output) == len(source), f"an output of rank {len(source)}", output)
     for axis, windows in enumerate(output[2:]):
         padded = source[2 + axis] + node.pads[axis] + node.pads[rank + axis]
         last = (windows - 1) * node.strides[axis]
         # In ceil mode the last window may reach beyond the padding, but not begin there.
         _require(node, last < padded, f"windows that begin before {padded}", last)
-    return source[:2] + output[2:] if len(output) == len(source) else source[:2] + (1,) * rank
+    return source[:2] + output[2:]
 
 
 def _layer_norm(node: LayerNorm, shape: ShapeOf) -> Sizes:
