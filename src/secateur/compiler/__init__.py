@@ -1,0 +1,1 @@
+"""From ONNX to what the runtime executes."""

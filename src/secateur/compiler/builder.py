@@ -1,0 +1,132 @@
+"""The graph while it grows: names are handed out, constants are kept, nodes are appended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import final
+
+import numpy as np
+
+from secateur.compiler.network import Array, Network
+from secateur.compiler.operands import Call, Known, Operand, dims_of
+from secateur.format.graph import DataType, Dim, Expand, Graph, Node, Shape, Value
+
+
+@final
+class Builder:
+    """Collects what the translated nodes add.
+
+    Args:
+        reserved: Names that belong to the model's own values.
+    """
+
+    def __init__(self, reserved: Iterable[str]) -> None:
+        self._names = set(reserved)
+        self._node_names: set[str] = set()
+        self._values: dict[str, Value] = {}
+        self._constants: dict[str, Array] = {}
+        self._of_array: dict[int, str] = {}
+        self._nodes: list[Node] = []
+
+    def value(self, value: Value) -> None:
+        """Take in one of the model's own values."""
+        self._values[value.name] = value
+
+    def temporary(self, hint: str, shape: Shape, dtype: DataType = "float32") -> Value:
+        """A new value between the nodes that one ONNX node becomes."""
+        value = Value(_unused(hint, self._names), shape, dtype)
+        self._names.add(value.name)
+        self._values[value.name] = value
+        return value
+
+    def constant(self, array: Array, label: str) -> str:
+        """The name under which an array is kept; the same array is kept once."""
+        if id(array) in self._of_array:
+            return self._of_array[id(array)]
+        name = _unused(label, self._names)
+        self._names.add(name)
+        self._constants[name] = array
+        self._of_array[id(array)] = name
+        return name
+
+    def shape(self, name: str) -> Shape:
+        """The shape of a value or constant."""
+        return self._values[name].shape if name in self._values else self._constants[name].shape
+
+    def data_type(self, name: str) -> DataType:
+        """The type of a value or constant."""
+        if name in self._values:
+            return self._values[name].dtype
+        return _data_type(self._constants[name])
+
+    def scalar(self, number: float, label: str) -> str:
+        """A constant of rank 0."""
+        return self.constant(np.array(number, np.float32), label)
+
+    def node_name(self, hint: str) -> str:
+        """A node's name that no other node has."""
+        name = _unused(hint, self._node_names)
+        self._node_names.add(name)
+        return name
+
+    def add(self, node: Node) -> None:
+        """Append a node."""
+        self._nodes.append(node)
+
+    def name(self, call: Call, operand: Operand) -> str:
+        """The name by which a node reads an operand, a value or a constant."""
+        if isinstance(operand, Value):
+            return operand.name
+        if operand.fixed is not None:
+            return self.constant(_usable(call, operand.fixed, operand.label), operand.label)
+        return self._expanded(call, operand)
+
+    def _expanded(self, call: Call, operand: Known) -> str:
+        # A constant repeated along the batch (a class token, say) is kept once and repeated at run time.
+        first = operand.at[0]
+        shape: list[Dim] = []
+        for sizes in zip(*(array.shape for array in operand.at), strict=True):
+            dim = dims_of(sizes, call.probes)
+            if dim is None:
+                raise call.refused(
+                    f"a size in {operand.label!r} is no multiple of the batch", "sizes that are fixed or are"
+                )
+            shape.append(dim)
+        base = first[tuple(slice(None) if isinstance(dim, int) else slice(1) for dim in shape)]
+        if not all(np.array_equal(array, np.broadcast_to(base, array.shape)) for array in operand.at):
+            raise call.refused(
+                f"the numbers in {operand.label!r} depend on the batch size",
+                "constants, and constants repeated along the batch",
+            )
+        array = _usable(call, base, operand.label)
+        value = self.temporary(operand.label, tuple(shape), _data_type(array))
+        self.add(Expand(self.node_name(value.name), self.constant(array, f"{operand.label}.one"), value.name))
+        return value.name
+
+    def network(self, inputs: tuple[str, ...], outputs: tuple[str, ...]) -> Network:
+        """What has been built."""
+        graph = Graph(
+            inputs, outputs, tuple(self._values.values()), tuple(self._constants), tuple(self._nodes)
+        )
+        return Network(graph, dict(self._constants))
+
+
+def _data_type(array: Array) -> DataType:
+    return "int64" if array.dtype == np.int64 else "float32"
+
+
+def _usable(call: Call, array: Array, label: str) -> Array:
+    if array.dtype not in (np.float32, np.int64):
+        raise call.refused(
+            f"constant {label!r} holds {array.dtype}", "float32, and int64 for indices; convert the model"
+        )
+    return array
+
+
+def _unused(hint: str, taken: set[str]) -> str:
+    if hint not in taken:
+        return hint
+    number = 1
+    while f"{hint}.{number}" in taken:
+        number += 1
+    return f"{hint}.{number}"

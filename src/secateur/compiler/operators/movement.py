@@ -1,0 +1,242 @@
+"""What moves numbers and changes none."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from secateur.compiler.builder import Builder
+from secateur.compiler.network import Array
+from secateur.compiler.operands import Call, Known
+from secateur.format.graph import (
+    Batch,
+    Concat,
+    Dim,
+    Expand,
+    Gather,
+    Pad,
+    Reshape,
+    Shape,
+    Slice,
+    Transpose,
+)
+
+
+def reshape(call: Call, build: Builder) -> None:
+    """Reshape, Flatten, Squeeze, Unsqueeze, Identity, and Dropout and Cast that change nothing."""
+    if call.operator == "Dropout" and call.version >= 12 and call.has(2):
+        training = call.array(2, "training_mode")
+        if training.reshape(()):
+            raise call.refused("it is in training mode", "inference; export the model in evaluation mode")
+    target = call.only_output()
+    source = call.value(0)
+    if source.dtype != target.dtype:
+        raise call.refused(f"it casts from {source.dtype} to {target.dtype}", "casts that change nothing")
+    build.add(Reshape(build.node_name(call.name), source.name, target.name))
+
+
+def transpose(call: Call, build: Builder) -> None:
+    """Transpose."""
+    source = call.value(0)
+    permutation = call.integers("perm", tuple(range(len(source.shape)))[::-1])
+    build.add(Transpose(build.node_name(call.name), source.name, call.only_output().name, permutation))
+
+
+def concat(call: Call, build: Builder) -> None:
+    """Concat."""
+    target = call.only_output()
+    names = tuple(build.name(call, call.operand(position)) for position in range(len(call.inputs)))
+    build.add(Concat(build.node_name(call.name), names, target.name, call.axis(1, len(target.shape))))
+
+
+def split(call: Call, build: Builder) -> None:
+    """Split: one slice for each part that is used."""
+    source = call.value(0)
+    axis = call.axis(0, len(source.shape))
+    if isinstance(source.shape[axis], Batch):
+        raise call.refused("it splits the batch", "splits of other dimensions")
+    size = call.fixed_dims(source.shape[axis : axis + 1], "its dimension")[0]
+    if call.version >= 13 and call.has(1):
+        sizes = [int(number) for number in call.array(1, "split")]
+    else:
+        parts = call.integer("num_outputs", len(call.outputs))
+        each = -(-size // parts)
+        sizes = list(call.integers("split", (each,) * (parts - 1) + (size - each * (parts - 1),)))
+    starts = np.cumsum([0, *sizes[:-1]])
+    for start, output in zip(starts, call.outputs, strict=True):
+        if output is not None:
+            begin = [0] * len(source.shape)
+            begin[axis] = int(start)
+            name = build.node_name(call.name)
+            build.add(Slice(name, source.name, output.name, tuple(begin), (1,) * len(begin)))
+
+
+def slice_(call: Call, build: Builder) -> None:
+    """Slice; starts, ends, axes and steps are attributes before operator set 10 and inputs since."""
+    source, target = call.value(0), call.only_output()
+    rank = len(source.shape)
+    if call.version < 10:
+        given = call.integers("starts", ())
+        starts_at = [list(given)] * len(call.probes)
+        axes = call.integers("axes", tuple(range(len(given))))
+        steps_at = (1,) * len(given)
+    else:
+        operand = call.operand(1)
+        if not isinstance(operand, Known):
+            raise call.refused(f"its starts ({operand.name!r}) are computed at run time", "constant starts")
+        starts_at = [[int(number) for number in array] for array in operand.at]
+        count = len(starts_at[0])
+        axes = _integers(call.optional_array(3, "axes"), tuple(range(count)))
+        steps_at = _integers(call.optional_array(4, "steps"), (1,) * count)
+    starts, steps = [0] * rank, [1] * rank
+    for index, (axis, step) in enumerate(zip(axes, steps_at, strict=True)):
+        front = call.from_front(axis, rank)
+        dim = source.shape[front]
+        found = {
+            _start(begins[index], step, dim.multiple * probe if isinstance(dim, Batch) else dim)
+            for begins, probe in zip(starts_at, call.probes, strict=True)
+        }
+        if len(found) > 1 or (isinstance(dim, Batch) and (found != {0} or step != 1)):
+            raise call.refused("it takes a part of the batch that depends on its size", "other dimensions")
+        starts[front], steps[front] = found.pop(), step
+    build.add(Slice(build.node_name(call.name), source.name, target.name, tuple(starts), tuple(steps)))
+
+
+def _integers(array: Array | None, default: tuple[int, ...]) -> tuple[int, ...]:
+    return default if array is None else tuple(int(number) for number in array)
+
+
+def _start(start: int, step: int, size: int) -> int:
+    counted = start + size if start < 0 else start
+    return min(max(counted, 0), size if step > 0 else size - 1)
+
+
+def pad(call: Call, build: Builder) -> None:
+    """Pad, cutting off where a pad is negative."""
+    source, target = call.value(0), call.only_output()
+    rank = len(source.shape)
+    mode = call.text("mode", "constant")
+    if mode not in ("constant", "reflect", "edge"):
+        raise call.refused(f"mode is {mode!r}", "constant, reflect and edge")
+    if call.version < 11:
+        pads, value = call.integers("pads", ()), call.number("value", 0.0)
+        axes: tuple[int, ...] = tuple(range(rank))
+    else:
+        pads = _integers(call.array(1, "pads"), ())
+        fill = call.optional_array(2, "constant_value")
+        value = 0.0 if fill is None or fill.size == 0 else float(fill.reshape(()))
+        axes = _integers(call.optional_array(3, "axes"), tuple(range(rank)))
+    before, after = [0] * rank, [0] * rank
+    for index, axis in enumerate(axes):
+        front = call.from_front(axis, rank)
+        before[front], after[front] = pads[index], pads[index + len(axes)]
+    name = source.name
+    if min(before + after, default=0) < 0:
+        name = _cut(call, build, before, after)
+    build.add(
+        Pad(
+            build.node_name(call.name),
+            name,
+            target.name,
+            tuple(max(count, 0) for count in before),
+            "reflect" if mode == "reflect" else "edge" if mode == "edge" else "constant",
+            value,
+        )
+    )
+
+
+def _cut(call: Call, build: Builder, before: list[int], after: list[int]) -> str:
+    source = call.value(0)
+    shape: list[Dim] = []
+    for dim, first, last in zip(source.shape, before, after, strict=True):
+        less = min(first, 0) + min(last, 0)
+        if less and isinstance(dim, Batch):
+            raise call.refused("it cuts the batch", "other dimensions")
+        shape.append(dim + less if isinstance(dim, int) else dim)
+    cut = build.temporary(f"{call.name}.cut", tuple(shape))
+    starts = tuple(max(-first, 0) for first in before)
+    build.add(Slice(build.node_name(f"{call.name}.cut"), source.name, cut.name, starts, (1,) * len(starts)))
+    return cut.name
+
+
+def gather(call: Call, build: Builder) -> None:
+    """Gather; one constant index is a slice."""
+    data, target = call.operand(0), call.only_output()
+    name = build.name(call, data)
+    shape = build.shape(name)
+    axis = call.axis(0, len(shape))
+    if isinstance(shape[axis], Batch):
+        raise call.refused("it picks from the batch", "other dimensions")
+    size = call.fixed_dims(shape[axis : axis + 1], "its dimension")[0]
+    indices = call.operand(1)
+    fixed = indices.fixed if isinstance(indices, Known) else None
+    if fixed is None:
+        build.add(Gather(build.node_name(call.name), name, build.name(call, indices), target.name, axis))
+        return
+    if fixed.size and not (-size <= fixed.min() and fixed.max() < size):
+        raise call.refused(f"an index is outside of {-size} to {size - 1}", "indices into its input")
+    if fixed.size == 1:
+        starts = [0] * len(shape)
+        starts[axis] = int(fixed.reshape(())) % size
+        part = build.temporary(f"{call.name}.part", (*shape[:axis], 1, *shape[axis + 1 :]))
+        build.add(Slice(build.node_name(call.name), name, part.name, tuple(starts), (1,) * len(starts)))
+        build.add(Reshape(build.node_name(f"{call.name}.shape"), part.name, target.name))
+        return
+    constant = build.constant(fixed.astype(np.int64), call.label(1))
+    build.add(Gather(build.node_name(call.name), name, constant, target.name, axis))
+
+
+def expand(call: Call, build: Builder) -> None:
+    """Expand."""
+    source = build.name(call, call.operand(0))
+    build.add(Expand(build.node_name(call.name), source, call.only_output().name))
+
+
+def tile(call: Call, build: Builder) -> None:
+    """Tile: the tensor after itself along one dimension after another."""
+    source, target = call.value(0), call.only_output()
+    repeats = [int(count) for count in call.array(1, "repeats")]
+    name, shape = source.name, list(source.shape)
+    if any(isinstance(dim, Batch) and count > 1 for dim, count in zip(shape, repeats, strict=True)):
+        raise call.refused("it repeats the batch", "other dimensions")
+    for axis, count in enumerate(repeats):
+        if count == 1:
+            continue
+        shape[axis] = target.shape[axis]
+        result = build.temporary(f"{call.name}.tile", tuple(shape))
+        build.add(Concat(build.node_name(call.name), (name,) * count, result.name, axis))
+        name = result.name
+    build.add(Reshape(build.node_name(f"{call.name}.shape"), name, target.name))
+
+
+def depth_to_space(call: Call, build: Builder) -> None:
+    """DepthToSpace: blocks of channels become pixels."""
+    source, target = call.value(0), call.only_output()
+    batch, *rest = source.shape
+    channels, height, width = call.fixed_dims(tuple(rest), "its images")
+    block = call.integer("blocksize", 1)
+    inner = channels // block**2
+    if call.text("mode", "DCR") == "DCR":
+        split_shape, order = (batch, block, block, inner, height, width), (0, 3, 4, 1, 5, 2)
+    else:
+        split_shape, order = (batch, inner, block, block, height, width), (0, 1, 4, 2, 5, 3)
+    _regroup(call, build, split_shape, order, source.name, target.name)
+
+
+def space_to_depth(call: Call, build: Builder) -> None:
+    """SpaceToDepth: blocks of pixels become channels."""
+    source, target = call.value(0), call.only_output()
+    batch, *rest = source.shape
+    channels, height, width = call.fixed_dims(tuple(rest), "its images")
+    block = call.integer("blocksize", 1)
+    shape = (batch, channels, height // block, block, width // block, block)
+    _regroup(call, build, shape, (0, 3, 5, 1, 2, 4), source.name, target.name)
+
+
+def _regroup(
+    call: Call, build: Builder, shape: Shape, order: tuple[int, ...], source: str, target: str
+) -> None:
+    parted = build.temporary(f"{call.name}.parted", shape)
+    turned = build.temporary(f"{call.name}.turned", tuple(shape[axis] for axis in order))
+    build.add(Reshape(build.node_name(f"{call.name}.parted"), source, parted.name))
+    build.add(Transpose(build.node_name(call.name), parted.name, turned.name, order))
+    build.add(Reshape(build.node_name(f"{call.name}.shape"), turned.name, target))

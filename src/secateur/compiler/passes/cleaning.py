@@ -1,0 +1,129 @@
+"""What is not needed goes: nodes that change nothing, nodes that nobody reads, constants kept twice."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from secateur.compiler.network import Array, Network
+from secateur.compiler.passes.rewriting import Wiring, rebuilt
+from secateur.format.graph import Concat, Expand, Node, Pad, Reshape, Slice, Transpose, reads
+
+
+def drop_identities(network: Network) -> Network:
+    """Take out nodes whose output is their input, and join reshapes and transpositions in a row.
+
+    Args:
+        network: Any network.
+
+    Returns:
+        The same function. A value that the caller gives or gets keeps its name, by a node that copies if
+        there is no other way.
+    """
+    wiring = Wiring(network)
+    fixed = {*network.graph.inputs, *network.constants}
+    names: dict[str, str] = {}
+    nodes: list[Node | None] = []
+    made: dict[str, Node] = {}
+    for old in network.graph.nodes:
+        node = _joined(old, made)
+        source = _unchanged(node, wiring)
+        if source is None:
+            nodes.append(node)
+        elif node.output not in network.graph.outputs:
+            names[node.output] = source
+        elif source in fixed or source in network.graph.outputs or source in names.values():
+            nodes.append(node)
+        else:
+            names[source] = node.output
+        made[node.output] = node
+    return rebuilt(network, nodes, _resolved(names))
+
+
+def _resolved(names: dict[str, str]) -> dict[str, str]:
+    def end(name: str) -> str:
+        while name in names:
+            name = names[name]
+        return name
+
+    return {name: end(name) for name in names}
+
+
+def _joined(node: Node, made: dict[str, Node]) -> Node:
+    match node:
+        case Reshape(source=source) if isinstance(before := made.get(source), Reshape):
+            return replace(node, source=before.source)
+        case Transpose(source=source) if isinstance(before := made.get(source), Transpose):
+            order = tuple(before.permutation[axis] for axis in node.permutation)
+            return replace(node, source=before.source, permutation=order)
+        case _:
+            return node
+
+
+def _unchanged(node: Node, wiring: Wiring) -> str | None:
+    match node:
+        case Transpose(source=source):
+            return source if node.permutation == tuple(range(len(node.permutation))) else None
+        case Concat(sources=(source,)):
+            return source
+        case Slice(source=source) if any(node.starts) or set(node.steps) > {1}:
+            return None
+        case Reshape(source=source) | Slice(source=source) | Pad(source=source) | Expand(source=source):
+            same = wiring.shape(source) == wiring.shape(node.output)
+            return source if same and wiring.constant(source) is None else None
+        case _:
+            return None
+
+
+def drop_dead(network: Network) -> Network:
+    """Take out nodes, values and constants that no output needs.
+
+    Args:
+        network: Any network.
+
+    Returns:
+        The same function; inputs stay though nothing may read them.
+    """
+    needed = set(network.graph.outputs)
+    nodes: list[Node] = []
+    for node in reversed(network.graph.nodes):
+        if node.output in needed:
+            needed.update(reads(node))
+            nodes.append(node)
+    graph = network.graph
+    constants = {name: array for name, array in network.constants.items() if name in needed}
+    kept = needed | set(graph.inputs)
+    values = tuple(value for value in graph.values if value.name in kept)
+    return Network(
+        replace(graph, nodes=tuple(reversed(nodes)), values=values, constants=tuple(constants)), constants
+    )
+
+
+def share_constants(network: Network) -> Network:
+    """Keep equal constants once: tied weights come as two initialisers from some exporters.
+
+    Args:
+        network: Any network.
+
+    Returns:
+        The same function.
+    """
+    alike: dict[tuple[object, ...], list[str]] = {}
+    names: dict[str, str] = {}
+    for name, array in network.constants.items():
+        group = alike.setdefault((array.shape, array.dtype.str, _sample(array)), [])
+        first = next((other for other in group if np.array_equal(network.constants[other], array)), None)
+        if first is None:
+            group.append(name)
+        else:
+            names[name] = first
+    constants = {name: array for name, array in network.constants.items() if name not in names}
+    slim = Network(replace(network.graph, constants=tuple(constants)), constants)
+    return rebuilt(slim, network.graph.nodes, names)
+
+
+def _sample(array: Array) -> bytes:
+    # A few numbers tell most tensors apart, so that large ones are seldom compared as a whole.
+    flat = array.reshape(-1)
+    return bytes(flat[:: max(flat.size // 16, 1)].tobytes())
