@@ -53,7 +53,7 @@ def multiply_(factors: Factors, optimizer: Optimizer | None) -> None:
     for parameter, factor in factors:
         tensors = [parameter, *_states_of(parameter, optimizer)]
         if factor.dtype == torch.bool and parameter.device.type == "cpu":
-            _multiply_piecewise_([each for each in tensors if each.dtype == parameter.dtype], factor)
+            multiply_piecewise_([each for each in tensors if each.dtype == parameter.dtype], factor)
             tensors = [each for each in tensors if each.dtype != parameter.dtype]
         for tensor in tensors:
             if factor.dtype == tensor.dtype:
@@ -161,7 +161,13 @@ def _states_of(parameter: nn.Parameter, optimizer: Optimizer | None) -> Iterator
             yield value
 
 
-def _multiply_piecewise_(tensors: list[Tensor], mask: Tensor) -> None:
+def multiply_piecewise_(tensors: list[Tensor], mask: Tensor) -> None:
+    """Multiply tensors of one type by a boolean mask, which is converted a piece at a time.
+
+    Args:
+        tensors: Of the mask's shape, changed in place.
+        mask: On the same device.
+    """
     # Split along the rows, since pieces of a flattened weight would be copies where its memory is strided.
     rows = max(1, _PIECE * len(mask) // mask.numel())
     factor = torch.empty_like(mask[:rows], dtype=tensors[0].dtype)

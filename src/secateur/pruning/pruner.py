@@ -26,6 +26,7 @@ from secateur.pruning.layers import Selection, aliases, layer_name, prunable_wei
 from secateur.pruning.masks import Masks
 from secateur.pruning.neurons import Sweep, sweep_dead_neurons
 from secateur.pruning.report import LayerReport, PruningReport
+from secateur.pruning.stepping import StepGuard
 
 
 @final
@@ -33,15 +34,22 @@ class Pruner:
     """Prunes a model and keeps it pruned while it trains on.
 
     Nothing of the model changes but the values of its weights: parameters stay leaves under their own names,
-    and the masks live here. After every step of the optimizer the pruned weights are set to zero again, and
-    with them every optimizer state of the weight's shape (momentum, Adam's moments), so that nothing revives
-    them. A step that mixed precision skips skips this too, and needs none.
+    and the masks live here. After every step of the optimizer the pruned weights are zero, and with them
+    every optimizer state of the weight's shape (momentum, Adam's moments), so that nothing revives them. A
+    step that mixed precision skips skips this too, and needs none.
+
+    They are set to zero after the step; or, where it comes to the same for less (`StepGuard` says where), the
+    gradients of pruned weights are set to zero before it, in place: ``weight.grad`` shows zeros there after
+    the step, and all gradients before it, as clipping does. Whatever else writes to weights or states is
+    undone by the next step. One thing PyTorch shows nobody, a write into a weight or state through ``.data``
+    or NumPy's view of it: it is undone at the next cut or within 16 steps, or at once by `enforce`.
 
     One pruner watches one optimizer, which must hold every trainable weight under pruning. With several
     optimizers make a pruner for each, with its layers as ``layers``.
 
-    The setting to zero is a multiplication, for speed: should a step write infinity or NaN to a pruned place,
-    NaN stays there and `report` counts it. `prune`, `attach` and `finalize` set such places to zero too.
+    The setting to zero is a multiplication, for speed: should a step meet infinity or NaN at a pruned place,
+    NaN stays there and `report` counts it, and a negative number leaves -0.0, which equals zero. `prune`,
+    `attach` and `finalize` set all such places to +0.0.
 
     Args:
         model: Any network; wrappers of ``torch.compile`` and data parallelism are looked through.
@@ -68,8 +76,8 @@ class Pruner:
         >>> int(model.weight.count_nonzero())
         8
 
-    Source: paper, section 4 (a mask for each weight tensor). Masking the gradients alone would let momentum
-    and weight decay move pruned weights.
+    Source: paper, section 4 (a mask for each weight tensor). Masking the gradients alone, without regard to
+    what momentum and other code have left in weights and states, would let pruned weights move.
     """
 
     def __init__(
@@ -94,7 +102,9 @@ class Pruner:
         self._gradual: Gradual | None = None
         self._steps = 0
         self._optimizer: Optimizer | None = None
-        self._hook: RemovableHandle | None = None
+        self._guard: StepGuard | None = None
+        self._held = False  # whether masked gradients hold the pruned weights at zero in the step at hand
+        self._hooks: tuple[RemovableHandle, ...] = ()
         self._finalized = False
         if optimizer is not None:
             self.attach(optimizer)
@@ -124,14 +134,19 @@ class Pruner:
         optimizer = checked_optimizer(optimizer, self._weights)
         self.detach()
         self._optimizer = optimizer
-        self._hook = optimizer.register_step_post_hook(self._after_step)
+        self._guard = StepGuard(optimizer)
+        self._hooks = (
+            optimizer.register_step_pre_hook(self._before_step),
+            optimizer.register_step_post_hook(self._after_step),
+        )
         self._set_masks(self._masks)  # once more: the model may have moved to another device or type
 
     def detach(self) -> None:
         """Stop watching the optimizer; the pruned weights are zero, and nothing keeps them so."""
-        if self._hook is not None:
-            self._hook.remove()
-        self._hook = self._optimizer = None
+        for hook in self._hooks:
+            hook.remove()
+        self._hooks = ()
+        self._optimizer = self._guard = None
 
     def prune(self, criterion: Criterion) -> Masks:
         """Cut, now. What was pruned before stays pruned.
@@ -164,7 +179,7 @@ class Pruner:
             UnreachableTargetError: The first cut asks for more weights than are alive.
         """
         self._refuse_if_finalized()
-        if gradual is not None and self._hook is None:
+        if gradual is not None and self._optimizer is None:
             raise ConfigurationError(
                 "a gradual cut counts optimizer steps, and this pruner watches no optimizer"
             )
@@ -310,14 +325,22 @@ class Pruner:
         self._factors = make_factors(self._weights, self._masks)
         zero_(self._weights, self._masks, self._optimizer)
 
+    def _before_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        del optimizer
+        guard = self._guard
+        self._held = guard is not None and guard.mask_gradients(self._factors, self._steps, args, kwargs)
+
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         del optimizer, args, kwargs
         self._steps += 1
         criterion = None if self._gradual is None else self._gradual.criterion_at(self._steps)
-        if criterion is None:
-            self.enforce()
-        else:
+        if criterion is not None:
             self.prune(criterion)
+        elif not self._held:
+            self.enforce()
+        self._held = False
+        if self._guard is not None:
+            self._guard.settle(self._factors)
 
     def _refuse_if_finalized(self) -> None:
         if self._finalized:

@@ -1,0 +1,430 @@
+"""Masked gradients come to the same as enforcement in full, bit by bit, and give way where they would not."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from secateur.pruning.criteria import Density
+from secateur.pruning.enforcement import make_factors
+from secateur.pruning.gradual import Gradual
+from secateur.pruning.masks import Masks
+from secateur.pruning.pruner import Pruner
+from secateur.pruning.schedules import Cubic
+from secateur.pruning.stepping import FULL_EVERY, StepGuard, leaves_zeros_alone, multiply_gradients_
+from tests.pruning.training import assert_pruned, batches, network, step
+
+Parameters = Iterable[Any]
+Make = Callable[[Parameters], Optimizer]
+Meddle = Callable[[nn.Sequential, Optimizer, Pruner, int], object]
+
+
+def nothing(model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int) -> None:
+    del model, optimizer, pruner, number
+
+
+@st.composite
+def optimizers(draw: st.DrawFn) -> Make:
+    implementation = draw(st.sampled_from([{}, {"foreach": True}, {"foreach": False}, {"fused": True}]))
+    decay = draw(st.sampled_from([0.0, 0.1]))
+    maximize = draw(st.booleans())
+    kind = draw(st.sampled_from([torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW]))
+    if kind is torch.optim.SGD:
+        momentum = draw(st.sampled_from([0.0, 0.9]))
+        nesterov = momentum > 0 and draw(st.booleans())
+        own: dict[str, Any] = {
+            "momentum": momentum,
+            "nesterov": nesterov,
+            "dampening": 0.0 if nesterov else draw(st.sampled_from([0.0, 0.5])),
+        }
+    else:
+        own = {"amsgrad": draw(st.booleans())}
+        if kind is torch.optim.Adam:
+            own["decoupled_weight_decay"] = draw(st.booleans())
+    return lambda p: kind(p, lr=0.05, weight_decay=decay, maximize=maximize, **own, **implementation)
+
+
+def groups(model: nn.Sequential, several: bool) -> list[Any]:
+    if not several:
+        return list(model.parameters())
+    rest = [*model[0].parameters(), *model[1].parameters()]
+    return [{"params": [*model[3].parameters()], "lr": 0.01}, {"params": rest, "weight_decay": 0.01}]
+
+
+def trained(
+    make: Make, *, full: bool, several: bool = False, steps: int = 6, every: int = 1, meddle: Meddle = nothing
+) -> tuple[nn.Sequential, Optimizer, Pruner]:
+    """A network after some steps; every step is enforced in full where somebody else has a hook on it."""
+    model = network()
+    optimizer = make(groups(model, several))
+    if full:
+        optimizer.register_step_pre_hook(lambda *_: None)
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.25))
+    for number, (inputs, targets) in enumerate(batches(steps * every), start=1):
+        nn.functional.mse_loss(model(inputs), targets).backward()
+        if number % every == 0:
+            optimizer.step()
+            assert_zero(pruner, model, optimizer)
+            optimizer.zero_grad()
+            meddle(model, optimizer, pruner, number // every)
+    return model, optimizer, pruner
+
+
+def assert_zero(pruner: Pruner, model: nn.Module, optimizer: Optimizer) -> None:
+    for name, mask in pruner.masks.items():
+        weight = model.get_parameter(name)
+        states = [
+            value for value in optimizer.state[weight].values() if getattr(value, "shape", None) == mask.shape
+        ]
+        for tensor in (weight, *states):
+            assert not tensor[~mask].any()
+
+
+def assert_same(
+    one: tuple[nn.Sequential, Optimizer, Pruner], other: tuple[nn.Sequential, Optimizer, Pruner]
+) -> None:
+    assert one[2].masks == other[2].masks
+    for left, right in zip(one[0].parameters(), other[0].parameters(), strict=True):
+        assert torch.equal(left, right)
+        assert one[1].state[left].keys() == other[1].state[right].keys()
+        for key, value in one[1].state[left].items():
+            twin = other[1].state[right][key]
+            assert value is twin or torch.equal(torch.as_tensor(value), torch.as_tensor(twin))
+
+
+def masks_gradients(model: nn.Sequential, optimizer: Optimizer, pruner: Pruner) -> bool:
+    """Whether one more step masks the gradients, which shows in them; pruned weights are zero either way."""
+    optimizer.zero_grad()
+    inputs, targets = next(batches(1, seed=9))
+    nn.functional.mse_loss(model(inputs), targets).backward()
+    optimizer.step()
+    assert_zero(pruner, model, optimizer)
+    gradient = model[0].weight.grad
+    assert gradient is not None
+    return not gradient[~pruner.masks["0.weight"]].any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(make=optimizers(), several=st.booleans(), every=st.sampled_from([1, 3]))
+def test_trajectories_are_those_of_full_enforcement(make: Make, several: bool, every: int) -> None:
+    masked = trained(make, full=False, several=several, every=every)
+    full = trained(make, full=True, several=several, every=every)
+    assert_same(masked, full)
+    assert masks_gradients(*masked)
+    assert not masks_gradients(*full)
+
+
+def prune_further(model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int) -> None:
+    del model, optimizer
+    if number == 3:
+        pruner.prune(Density(0.1))
+
+
+def cut_gradually(model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int) -> None:
+    del model, optimizer
+    if number == 1:
+        pruner.prune_gradually(Gradual(Cubic(0.1, initial=0.25), begin=2, end=6, every=2, criterion=Density))
+
+
+def reload_states(model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int) -> None:
+    if number == 3:
+        optimizer.load_state_dict(copy.deepcopy(optimizer.state_dict()))
+        model.load_state_dict(copy.deepcopy(model.state_dict()))
+        pruner.load_state_dict(pruner.state_dict())
+
+
+def load_dense_states(model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int) -> None:
+    del pruner
+    state = optimizer.state_dict()
+    if number == 3:
+        for values in state["state"].values():
+            for key, value in values.items():
+                if isinstance(value, Tensor) and value.dim():
+                    values[key] = value + 1
+        optimizer.load_state_dict(state)
+        model.load_state_dict({key: value + 1 for key, value in model.state_dict().items()})
+
+
+def write_to_weights(model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int) -> None:
+    del optimizer, pruner
+    if number % 2:
+        with torch.no_grad():
+            model[3].weight.add_(0.5)
+
+
+def write_to_states(model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int) -> None:
+    del pruner
+    if number == 2:
+        for value in optimizer.state[model[0].weight].values():
+            if isinstance(value, Tensor) and value.dim():
+                value.add_(0.5)
+
+
+def replace_states(model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int) -> None:
+    del pruner
+    if number % 2:
+        state = optimizer.state[model[0].weight]
+        for key in [key for key, value in state.items() if isinstance(value, Tensor) and value.dim()]:
+            state[key] = state[key] + 0.5
+
+
+def replace_data_twice(model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int) -> None:
+    # As weight swapping does; the second may come to lie where the first one was.
+    del optimizer, pruner, number
+    model[0].weight.data = model[0].weight.data + 0.3
+    model[0].weight.data = model[0].weight.data - 0.1
+
+
+def freeze_and_thaw(model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int) -> None:
+    del optimizer, pruner
+    model[0].weight.requires_grad_(number not in (2, 3))
+
+
+def gradients_to_zero(model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int) -> None:
+    del pruner, number
+    optimizer.step()  # without gradients: the living weights may move by momentum, the pruned ones not
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizer.zero_grad(set_to_none=False)
+
+
+MEDDLERS: dict[str, Meddle] = {
+    function.__name__: function
+    for function in (
+        prune_further,
+        cut_gradually,
+        reload_states,
+        load_dense_states,
+        write_to_weights,
+        write_to_states,
+        replace_states,
+        replace_data_twice,
+        freeze_and_thaw,
+        gradients_to_zero,
+    )
+}
+
+
+@pytest.mark.parametrize("meddle", MEDDLERS.values(), ids=MEDDLERS.keys())
+@settings(max_examples=8, deadline=None)
+@given(make=optimizers())
+def test_so_they_are_where_somebody_meddles_between_steps(meddle: Meddle, make: Make) -> None:
+    masked = trained(make, full=False, steps=9, meddle=meddle)
+    assert_same(masked, trained(make, full=True, steps=9, meddle=meddle))
+
+
+def sgd(parameters: Parameters) -> Optimizer:
+    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9)
+
+
+def test_gradients_are_masked_in_place_and_only_at_pruned_places() -> None:
+    model, optimizer, pruner = trained(sgd, full=False)
+    inputs, targets = next(batches(1))
+    nn.functional.mse_loss(model(inputs), targets).backward()
+    weight, mask = model[0].weight, pruner.masks["0.weight"]
+    gradient, before = weight.grad, weight.grad.clone()
+    assert before.all()
+    optimizer.step()
+    assert weight.grad is gradient
+    assert torch.equal(gradient, before * mask)
+
+
+def test_clipping_before_the_step_sees_all_gradients() -> None:
+    norms = []
+    for full in (False, True):
+        model, optimizer, _ = trained(sgd, full=full)
+        for inputs, targets in batches(3, seed=4):
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(inputs), targets).backward()
+            norms.append(nn.utils.clip_grad_norm_(model.parameters(), 0.1).item())
+            optimizer.step()
+    assert norms[:3] == norms[3:]
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("fused", [False, True], ids=["plain", "fused"])
+def test_steps_that_mixed_precision_skips(kind: type[Optimizer], fused: bool) -> None:
+    found = []
+    for full in (False, True):
+        model, optimizer, pruner = trained(lambda p: kind(p, lr=0.1, fused=fused), full=full)  # type: ignore[call-arg]
+        scaler = torch.amp.GradScaler("cpu", init_scale=8.0)
+        for index, (inputs, targets) in enumerate(batches(6, seed=3)):
+            optimizer.zero_grad()
+            scaler.scale(nn.functional.mse_loss(model(inputs), targets)).backward()
+            if index in (1, 2):
+                model[0].weight.grad.fill_(math.inf)
+            scaler.step(optimizer)
+            scaler.update()
+            assert_zero(pruner, model, optimizer)
+        assert scaler.get_scale() == 2.0
+        found.append((model, optimizer, pruner))
+    assert_same(*found)
+
+
+def test_a_write_through_data_is_undone_after_some_steps_at_the_latest() -> None:
+    model, optimizer, pruner = trained(sgd, full=False, steps=FULL_EVERY + 3)
+    model[0].weight.data.add_(1.0)  # PyTorch counts no version here
+    assert pruner.report().revived == 54
+    taken = 0
+    while pruner.report().revived:
+        step(model, optimizer, next(batches(1)))
+        taken += 1
+    assert taken <= FULL_EVERY
+    assert_pruned(pruner, model, optimizer)
+    model[0].weight.data.add_(1.0)
+    pruner.enforce()
+    assert pruner.report().revived == 0
+
+
+def _closure(model: nn.Sequential) -> Callable[[], Tensor]:
+    def closure() -> Tensor:
+        model.zero_grad()
+        inputs, targets = next(batches(1))
+        loss = nn.functional.mse_loss(model(inputs), targets)
+        loss.backward()
+        return loss
+
+    return closure
+
+
+@pytest.mark.parametrize("name", ["positional", "keyword"])
+def test_closures_compute_gradients_anew(name: str) -> None:
+    model, optimizer, pruner = trained(sgd, full=False)
+    closure = _closure(model)
+    for _ in range(2):
+        optimizer.step(closure) if name == "positional" else optimizer.step(closure=closure)
+        assert_pruned(pruner, model, optimizer)
+    optimizer.step(None) if name == "positional" else optimizer.step(closure=None)
+    assert_pruned(pruner, model, optimizer)
+
+
+def test_hooks_of_others_may_write_to_weights_and_gradients_unseen() -> None:
+    model, optimizer, pruner = trained(sgd, full=False)
+
+    def revive(*_: object) -> None:
+        with torch.no_grad():
+            model[0].weight.add_(1.0)
+            model[0].weight.grad.fill_(1.0)
+
+    # Before the step and after our own hook; gone again, gradients are masked once more.
+    assert masks_gradients(model, optimizer, pruner)
+    handle = optimizer.register_step_pre_hook(revive)
+    assert not masks_gradients(model, optimizer, pruner)
+    handle.remove()
+    assert masks_gradients(model, optimizer, pruner)
+    pruner.detach()
+    handle = optimizer.register_step_post_hook(revive)  # after the step and before our own hook
+    pruner.attach(optimizer)
+    assert not masks_gradients(model, optimizer, pruner)
+    handle.remove()
+    handle = register_optimizer_step_post_hook(lambda *_: None)
+    assert not masks_gradients(model, optimizer, pruner)
+    handle.remove()
+    assert masks_gradients(model, optimizer, pruner)
+
+
+def test_gradients_that_cannot_be_written_to() -> None:
+    weight = nn.Parameter(torch.ones(2, 3))
+    factors = make_factors({"a": weight}, Masks({"a": torch.eye(2, 3) > 0}))
+    for gradient in (
+        torch.ones(2, 3).to_sparse(),
+        torch.ones(1).expand(2, 3),
+        torch.ones(2, 3, requires_grad=True) * 2,
+    ):
+        weight.grad = gradient
+        assert not multiply_gradients_(factors)
+        assert weight.grad.to_dense().eq(gradient.to_dense()).all()
+    with torch.inference_mode():
+        gradient = torch.ones(2, 3)
+    weight.grad = gradient
+    assert not multiply_gradients_(factors)
+    weight.grad = torch.ones(2, 3)
+    assert multiply_gradients_(factors)
+    assert weight.grad.sum() == 2
+
+
+def test_sparse_gradients() -> None:
+    torch.manual_seed(0)
+    model = nn.Embedding(9, 4, sparse=True)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    pruner = Pruner(model, optimizer, layers="weight")
+    pruner.prune(Density(0.25))
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(torch.tensor([1, 2, 2])).square().sum().backward()
+        optimizer.step()
+        assert_pruned(pruner, model)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+@pytest.mark.parametrize("eps", [0.0, 1e-8, 1e-3])
+def test_adams_quotient_is_a_number_only_where_eps_is(dtype: torch.dtype, eps: float) -> None:
+    weight = nn.Parameter(torch.ones(2, 2, dtype=dtype))
+    factors = make_factors({"a": weight}, Masks({"a": torch.eye(2) > 0}))
+    for kind in (torch.optim.Adam, torch.optim.AdamW):
+        optimizer = kind([weight], lr=0.1, eps=eps)
+        alone = eps > 0 and not (dtype == torch.float16 and eps < 1e-4)
+        assert leaves_zeros_alone(optimizer, factors) is alone
+    assert leaves_zeros_alone(sgd([weight]), factors)
+
+
+def test_without_eps_weights_are_enforced_after_the_step() -> None:
+    torch.manual_seed(0)
+    model = nn.Linear(6, 4)  # nothing dead in it, whose living weights would be 0 / 0 in plain PyTorch too
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1, eps=0.0)
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.25))
+    for batch in batches(3):
+        step(model, optimizer, batch)
+        assert_pruned(pruner, model, optimizer)
+
+
+class _Own(torch.optim.SGD):
+    """Moves weights whatever their gradients are."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = super().step(closure)
+        with torch.no_grad():
+            for parameter in self.param_groups[0]["params"]:
+                parameter.add_(0.01)
+        return loss
+
+
+def test_of_a_subclass_nothing_is_known() -> None:
+    model, optimizer, pruner = trained(lambda p: _Own(p, lr=0.1), full=False)
+    assert not masks_gradients(model, optimizer, pruner)
+
+
+def test_a_pruned_weight_may_be_a_negative_zero_until_the_next_cut() -> None:
+    # 0 x -1 is -0.0, which equals zero, computes as zero and is stored as zero.
+    model, optimizer, pruner = trained(sgd, full=False)
+    dead = ~pruner.masks["0.weight"]
+    with torch.no_grad():
+        model[0].weight[dead] = -1.0
+    step(model, optimizer, next(batches(1)))
+    assert model[0].weight[dead].signbit().all()
+    assert pruner.report().revived == 0
+    pruner.finalize()
+    assert not model[0].weight[dead].signbit().any()
+
+
+def test_what_is_kept_to_compare_with_is_what_is_there() -> None:
+    model, optimizer, pruner = trained(sgd, full=False)
+    guard = pruner._guard
+    assert isinstance(guard, StepGuard)
+    buffers = [optimizer.state[model[index].weight]["momentum_buffer"] for index in (0, 3)]
+    expected = [id(model[0].weight), id(model[3].weight), *map(id, buffers)]
+    assert [id(tensor) for tensor, _ in guard._kept] == expected
+    pruner.detach()
+    assert pruner._guard is None
