@@ -8,12 +8,24 @@ from hypothesis import strategies as st
 from secateur.format.graph import (
     Activation,
     Batch,
+    Binary,
+    Concat,
     Convolution,
     Elementwise,
+    Expand,
+    Gather,
     Graph,
+    LayerNorm,
     Linear,
+    LocalResponseNorm,
+    MatMul,
+    Pad,
     Pool,
+    Reduce,
     Reshape,
+    Slice,
+    Softmax,
+    Transpose,
     Value,
 )
 from secateur.format.layouts import VALUE_DTYPES, Array, LayoutKind, Order, PackedWeight, ValueType, arrays
@@ -63,6 +75,14 @@ def sparse(shape: tuple[int, ...], density: float, seed: int) -> Array:
     return np.where(random.random(shape) < density, values, np.float32(0))
 
 
+def fixed(shape: tuple[int, ...], density: float, seed: int) -> Array:
+    """The same by arithmetic alone, for golden files must not depend on anybody's random generator."""
+    number = np.arange(np.prod(shape), dtype=np.uint64) * np.uint64(2654435761) + np.uint64(seed * 40503)
+    number = (number ^ (number >> np.uint64(15))) * np.uint64(2246822519) % np.uint64(2**32)
+    values = ((number >> np.uint64(4)) % np.uint64(2000)).astype(np.float32) / 512 - np.float32(1.9371)
+    return np.where(number < density * 2**32, values, np.float32(0)).reshape(shape)
+
+
 def small_model(value_type: ValueType = "float32") -> Model:
     """A convolutional network with a weight in every layout."""
 
@@ -105,10 +125,10 @@ def small_model(value_type: ValueType = "float32") -> Model:
         ),
     )
     weights = {
-        "conv.weight": packed(sparse((4, 2, 3, 3), 0.5, 1), "bitmask"),
-        "fc1.weight": packed(sparse((20, 36), 0.1, 2), "gap8", "columns"),
-        "fc2.weight": packed(sparse((10, 20), 0.2, 3), "index16"),
-        "fc3.weight": packed(sparse((3, 10), 1.0, 4), "dense"),
+        "conv.weight": packed(fixed((4, 2, 3, 3), 0.5, 1), "bitmask"),
+        "fc1.weight": packed(fixed((20, 36), 0.1, 2), "gap8", "columns"),
+        "fc2.weight": packed(fixed((10, 20), 0.2, 3), "index16"),
+        "fc3.weight": packed(fixed((3, 10), 1.0, 4), "dense"),
     }
     tensors = {
         "conv.bias": np.array([0.5, -0.25, 0.0, 1.0], np.float32),
@@ -137,6 +157,54 @@ def wide_model() -> Model:
         (Linear("layer", "x", "w", "y"),),
     )
     return Model(graph, {"w": pack(weight, layout="gap8")}, {"indices": np.array([[0, -1]], np.int64)})
+
+
+def every_node_model() -> Model:
+    """A chain of all kinds of nodes that the other models do not have."""
+    graph = Graph(
+        inputs=("x",),
+        outputs=("y", "soft"),
+        values=(
+            Value("x", (Batch(), 4, 6, 6)),
+            Value("lrn", (Batch(), 4, 6, 6)),
+            Value("pad", (Batch(), 4, 8, 8)),
+            Value("slice", (Batch(), 4, 6, 6)),
+            Value("turned", (Batch(), 6, 6, 4)),
+            Value("norm", (Batch(), 6, 6, 4)),
+            Value("soft", (Batch(), 6, 6, 4)),
+            Value("mean", (Batch(), 6, 4)),
+            Value("flat", (Batch(), 24)),
+            Value("picked", (Batch(), 3)),
+            Value("twice", (2, Batch(), 3)),
+            Value("product", (2, Batch(), 5)),
+            Value("joined", (2, Batch(), 10)),
+            Value("y", (2, Batch(), 10)),
+        ),
+        constants=("scale", "bias", "indices", "matrix", "factor"),
+        nodes=(
+            LocalResponseNorm("lrn", "x", "lrn", 5, 1e-4, 0.75, 2.0),
+            Pad("pad", "lrn", "pad", (0, 0, 1, 1), "reflect"),
+            Slice("slice", "pad", "slice", (0, 0, 1, 7), (1, 1, 1, -1)),
+            Transpose("turn", "slice", "turned", (0, 2, 3, 1)),
+            LayerNorm("norm", "turned", "norm", 3, 1e-5, "scale", "bias"),
+            Softmax("soft", "norm", "soft", 3),
+            Reduce("mean", "mean", "soft", "mean", (1,)),
+            Reshape("flatten", "mean", "flat"),
+            Gather("pick", "flat", "indices", "picked", 1),
+            Expand("expand", "picked", "twice"),
+            MatMul("matmul", "twice", "matrix", "product"),
+            Concat("join", ("product", "product"), "joined", 2),
+            Binary("scale", "multiply", "joined", "factor", "y", Activation("leaky_relu", 0.1)),
+        ),
+    )
+    tensors: dict[str, Array] = {
+        "scale": np.ones(4, np.float32),
+        "bias": np.zeros(4, np.float32),
+        "indices": np.array([0, 23, -1], np.int64),
+        "matrix": np.arange(15, dtype=np.float32).reshape(3, 5),
+        "factor": np.float32(0.5).reshape(()),
+    }
+    return Model(graph, {}, tensors)
 
 
 def same_models(left: Model, right: Model) -> bool:
