@@ -10,9 +10,15 @@ from importlib import import_module
 from secateur import __version__
 from secateur.errors import InterruptedRunError, SecateurError
 
+# Verb -> its module, what it does, and the extras that bring what it needs.
 _VERBS = {
-    "run": ("secateur.cli.run", "train -> prune -> retrain -> report, from a recipe; resumes"),
-    "demo": ("secateur.cli.demo", "the main job on a small real data set, in a few minutes"),
+    "run": ("secateur.cli.run", "train -> prune -> retrain -> report, from a recipe; resumes", "train"),
+    "bench": (
+        "secateur.cli.bench",
+        "latency, memory and bytes, beside other engines in one run",
+        "train,compile",
+    ),
+    "demo": ("secateur.cli.demo", "the main job on a small real data set, in a few minutes", "train"),
 }
 
 
@@ -32,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--version", action="version", version=f"secateur {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    for verb, (module, what) in _VERBS.items():
+    for verb, (module, what, extras) in _VERBS.items():
         subparser = verbs.add_parser(verb, help=what, description=what)
         if words[:1] == [verb]:  # only the verb that is asked for pays for its imports
             try:
@@ -40,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             except ModuleNotFoundError as error:
                 print(
                     f"secateur {verb} needs {error.name!r}, which is not installed: "
-                    'pip install "secateur[train]"',
+                    f'pip install "secateur[{extras}]"',
                     file=sys.stderr,
                 )
                 return 1
