@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
@@ -62,24 +62,29 @@ def decode(value: object, annotation: Any, where: str) -> Any:
         Traceback (most recent call last):
         secateur.errors.FormatError: input.shape[1]: expected int or Batch, found "3"
     """
+    return _decoder(annotation)(value, where)
+
+
+Decoder = Callable[[Any, str], Any]
+
+
+@cache
+def _decoder(annotation: Any) -> Decoder:
+    """What decodes an annotation: made once, for a network has thousands of small values."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if _is_dataclass(annotation):
-        return _decode_fields(value, annotation, where)
+        return _fields_decoder(annotation)
     if origin in (Union, types.UnionType):
-        return _decode_union(value, arguments, where)
+        return _union_decoder(arguments)
     if origin is Literal:
-        if isinstance(value, str) and value in arguments:
-            return value
-        raise _unexpected(where, f"one of {', '.join(arguments)}", value)
+        return _literal_decoder(arguments)
     if origin is tuple:
-        if not isinstance(value, list):
-            raise _unexpected(where, "a list", value)
-        return tuple(decode(item, arguments[0], f"{where}[{index}]") for index, item in enumerate(value))
+        return _list_decoder(_decoder(arguments[0]))
     if origin is Mapping:
-        if not isinstance(value, dict):
-            raise _unexpected(where, "an object", value)
-        return {key: decode(item, arguments[1], f"{where}[{key!r}]") for key, item in value.items()}
-    return _decode_scalar(value, annotation, where)
+        return _table_decoder(_decoder(arguments[1]))
+    if annotation in _SCALARS:
+        return _scalar_decoder(annotation)
+    raise TypeError(f"{annotation} has no form in JSON")
 
 
 def _encode(value: Any, annotation: Any) -> Any:
@@ -101,52 +106,87 @@ def _encode(value: Any, annotation: Any) -> Any:
     return float(value) if annotation is float and type(value) is int else value
 
 
-def _decode_fields(value: object, annotation: Any, where: str) -> Any:
-    if not isinstance(value, dict):
-        raise _unexpected(where, f"an object ({annotation.__name__})", value)
-    known = {field.name: (field, hint) for field, hint in _fields(annotation)}
-    if unknown := sorted(value.keys() - known.keys()):
-        raise FormatError(f"{where}: expected the keys {', '.join(known)}, found {unknown[0]!r} too")
-    for name, (field, _) in known.items():
-        if name not in value and _default(field) is dataclasses.MISSING:
-            raise FormatError(f"{where}: expected the key {name!r} of {annotation.__name__}, found none")
-    arguments = {name: decode(value[name], known[name][1], f"{where}.{name}") for name in value}
-    return annotation(**arguments)
+def _fields_decoder(annotation: Any) -> Decoder:
+    known = {field.name: _decoder(hint) for field, hint in _fields(annotation)}
+    needed = [field.name for field, _ in _fields(annotation) if _default(field) is dataclasses.MISSING]
+
+    def decoded(value: Any, where: str) -> Any:
+        if not isinstance(value, dict):
+            raise _unexpected(where, f"an object ({annotation.__name__})", value)
+        if unknown := sorted(value.keys() - known.keys()):
+            raise FormatError(f"{where}: expected the keys {', '.join(known)}, found {unknown[0]!r} too")
+        for name in needed:
+            if name not in value:
+                raise FormatError(f"{where}: expected the key {name!r} of {annotation.__name__}, found none")
+        return annotation(**{name: known[name](item, f"{where}.{name}") for name, item in value.items()})
+
+    return decoded
 
 
-def _decode_union(value: object, alternatives: tuple[Any, ...], where: str) -> Any:
-    if value is None and types.NoneType in alternatives:
-        return None
-    if isinstance(value, dict):
-        if only := _only_dataclass(alternatives):
-            return decode(value, only, where)
-        by_name = {kind.__name__: kind for kind in alternatives if _is_dataclass(kind)}
-        name = value.get(_TAG)
-        if not isinstance(name, str) or name not in by_name:
-            raise _unexpected(where, f"a type among {', '.join(by_name)}", name)
-        rest = {key: item for key, item in value.items() if key != _TAG}
-        return decode(rest, by_name[name], where)
-    for kind in alternatives:
-        if kind in _SCALARS and type(value) is kind:
+def _union_decoder(alternatives: tuple[Any, ...]) -> Decoder:
+    only = _only_dataclass(alternatives)
+    only_decoder = _decoder(only) if only else None
+    by_name = {kind.__name__: _decoder(kind) for kind in alternatives if _is_dataclass(kind)}
+    plain = [kind for kind in alternatives if kind in _SCALARS]
+    *names, last = [_name(kind) for kind in alternatives]
+
+    def decoded(value: Any, where: str) -> Any:
+        if value is None and types.NoneType in alternatives:
+            return None
+        if isinstance(value, dict):
+            if only_decoder is not None:
+                return only_decoder(value, where)
+            name = value.get(_TAG)
+            if not isinstance(name, str) or name not in by_name:
+                raise _unexpected(where, f"a type among {', '.join(by_name)}", name)
+            return by_name[name]({key: item for key, item in value.items() if key != _TAG}, where)
+        if type(value) in plain:
             return value
-    names = [_name(kind) for kind in alternatives]
-    raise _unexpected(
-        where, names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}", value
-    )
+        raise _unexpected(where, f"{', '.join(names)} or {last}", value)
+
+    return decoded
+
+
+def _literal_decoder(words: tuple[str, ...]) -> Decoder:
+    def decoded(value: Any, where: str) -> Any:
+        if isinstance(value, str) and value in words:
+            return value
+        raise _unexpected(where, f"one of {', '.join(words)}", value)
+
+    return decoded
+
+
+def _list_decoder(decoder: Decoder) -> Decoder:
+    def decoded(value: Any, where: str) -> Any:
+        if not isinstance(value, list):
+            raise _unexpected(where, "a list", value)
+        return tuple([decoder(item, f"{where}[{index}]") for index, item in enumerate(value)])
+
+    return decoded
+
+
+def _table_decoder(decoder: Decoder) -> Decoder:
+    def decoded(value: Any, where: str) -> Any:
+        if not isinstance(value, dict):
+            raise _unexpected(where, "an object", value)
+        return {key: decoder(item, f"{where}[{key!r}]") for key, item in value.items()}
+
+    return decoded
 
 
 _SCALARS: dict[Any, str] = {str: "a text", int: "an integer", float: "a number", bool: "true or false"}
 
 
-def _decode_scalar(value: object, annotation: Any, where: str) -> Any:
-    if annotation not in _SCALARS:
-        raise TypeError(f"{where}: {annotation} has no form in JSON")
-    if annotation is float and type(value) is int and abs(value) <= 2**53:
-        return float(value)
-    # type(), for True is an int to isinstance.
-    if type(value) is not annotation or (isinstance(value, float) and not math.isfinite(value)):
+def _scalar_decoder(annotation: Any) -> Decoder:
+    def decoded(value: Any, where: str) -> Any:
+        # type(), for True is an int to isinstance.
+        if type(value) is annotation and (annotation is not float or math.isfinite(value)):
+            return value
+        if annotation is float and type(value) is int and abs(value) <= 2**53:
+            return float(value)
         raise _unexpected(where, _SCALARS[annotation], value)
-    return value
+
+    return decoded
 
 
 def _only_dataclass(alternatives: tuple[Any, ...]) -> Any:

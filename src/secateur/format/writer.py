@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from secateur.errors import FormatError
-from secateur.format.header import StoredTensor, build_header
+from secateur.format.header import build_header
 from secateur.format.metadata import KEY, Metadata, WeightRecord, metadata_text
 from secateur.format.model import Model
 from secateur.format.stored import restore, store
@@ -32,22 +32,30 @@ def write_model(path: Path, model: Model) -> int:
         StorageError: The file system refused.
     """
     try:
-        stored, text = _checked(model)
+        chunks = serialised(model)
     except FormatError as error:
         raise FormatError(f"cannot write {path}: {error}") from error
-    header, order = build_header(stored, {KEY: text})
 
     def write(file: ByteSink) -> None:
-        file.write(header)
-        for name in order:
-            # Viewed, not copied: a large network is not in memory twice.
-            file.write(stored[name].array.reshape(-1).view(np.uint8).data)
+        for chunk in chunks:
+            file.write(chunk)
 
     write_atomically(path, write)
-    return len(header) + sum(tensor.array.nbytes for tensor in stored.values())
+    return sum(memoryview(chunk).nbytes for chunk in chunks)
 
 
-def _checked(model: Model) -> tuple[dict[str, StoredTensor], str]:
+def serialised(model: Model) -> list[bytes | memoryview]:
+    """The bytes of a model's file, one piece after another.
+
+    Args:
+        model: As of `write_model`.
+
+    Returns:
+        The header and views of the model's arrays: a large network is not in memory twice.
+
+    Raises:
+        FormatError: The model breaks a rule of the format.
+    """
     stored = store(model.weights, model.tensors)
     records = {
         name: WeightRecord(tuple(weight.shape), weight.order, weight.kind, weight.value_type)
@@ -58,4 +66,5 @@ def _checked(model: Model) -> tuple[dict[str, StoredTensor], str]:
     validate_structure(model.graph, model.weights, model.tensors)
     for name, weight in model.weights.items():
         validate_layout(name, weight)
-    return stored, text
+    header, order = build_header(stored, {KEY: text})
+    return [header, *(stored[name].array.reshape(-1).view(np.uint8).data for name in order)]
