@@ -3,10 +3,11 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.secateur-installed
+NATIVE := CMakeLists.txt $(shell find native -name '*.cpp' -o -name '*.h')
 
 setup: $(STAMP)
 
-$(STAMP): requirements-dev.txt pyproject.toml
+$(STAMP): requirements-dev.txt pyproject.toml $(NATIVE)
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements-dev.txt)"
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt

@@ -37,8 +37,8 @@ std::string described(Ref ref) {
   return "an unknown space";
 }
 
-[[noreturn]] void refuse(const std::string& step, const Use& use, const std::string& why) {
-  throw std::invalid_argument(step + ": " + described(use.ref) + ": " + why);
+[[noreturn]] void refuse(const Use& use, const std::string& why) {
+  throw std::invalid_argument(described(use.ref) + ": " + why);
 }
 
 }  // namespace
@@ -79,51 +79,51 @@ std::int64_t Program::add_constant(const void* data, std::int64_t bytes) {
   return static_cast<std::int64_t>(constants_.size()) - 1;
 }
 
-void Program::note(const Use& use, bool written, const std::string& name) {
-  if (use.ref.space == Space::none) refuse(name, use, "there must be something to read and to write");
-  if (use.ref.index < 0) refuse(name, use, "an index is not negative");
-  if (use.bytes < 0) refuse(name, use, "a size is not negative");
+void Program::note(const Use& use, bool written) {
+  if (use.ref.space == Space::none) refuse(use, "there must be something to read and to write");
+  if (use.ref.index < 0) refuse(use, "an index is not negative");
+  if (use.bytes < 0) refuse(use, "a size is not negative");
   const auto longest = [&](std::vector<std::int64_t>& sizes) {
     constexpr std::int64_t MOST = 1 << 16;
-    if (use.ref.index >= MOST) refuse(name, use, "there are at most 65536 of them");
+    if (use.ref.index >= MOST) refuse(use, "there are at most 65536 of them");
     const auto index = static_cast<std::size_t>(use.ref.index);
     if (sizes.size() <= index) sizes.resize(index + 1, 0);
     sizes[index] = std::max(sizes[index], use.bytes);
   };
   switch (use.ref.space) {
     case Space::arena:
-      if (use.ref.index % 64 != 0) refuse(name, use, "an offset is a multiple of 64");
-      if (use.bytes > INT64_MAX - use.ref.index) refuse(name, use, "beyond any memory");
+      if (use.ref.index % 64 != 0) refuse(use, "an offset is a multiple of 64");
+      if (use.bytes > INT64_MAX - use.ref.index) refuse(use, "beyond any memory");
       arena_used_ = std::max(arena_used_, use.ref.index + use.bytes);
       return;
     case Space::input:
-      if (written) refuse(name, use, "inputs are only read");
+      if (written) refuse(use, "inputs are only read");
       longest(input_bytes_);
       return;
     case Space::output:
       longest(output_bytes_);
       return;
     case Space::constant:
-      if (written) refuse(name, use, "constants are only read");
+      if (written) refuse(use, "constants are only read");
       if (use.ref.index >= static_cast<std::int64_t>(constants_.size())) {
-        refuse(name, use, "there are " + std::to_string(constants_.size()) + " constants");
+        refuse(use, "there are " + std::to_string(constants_.size()) + " constants");
       }
       if (use.bytes > constant_bytes_[static_cast<std::size_t>(use.ref.index)]) {
-        refuse(name, use,
+        refuse(use,
                "the step reads " + std::to_string(use.bytes) + " bytes, the constant has " +
                    std::to_string(constant_bytes_[static_cast<std::size_t>(use.ref.index)]));
       }
       return;
     case Space::none: return;
   }
-  refuse(name, use, "a space is one of none, arena, input, output, constant");
+  refuse(use, "a space is one of none, arena, input, output, constant");
 }
 
 void Program::add(std::unique_ptr<Step> step, std::string name, const std::vector<Use>& reads,
                   const std::vector<Use>& writes, std::size_t packed_bytes) {
-  if (finished_) throw std::invalid_argument(name + ": the program is finished: steps come before that");
-  for (const Use& use : reads) note(use, false, name);
-  for (const Use& use : writes) note(use, true, name);
+  if (finished_) throw std::invalid_argument("the program is finished: steps come before that");
+  for (const Use& use : reads) note(use, false);
+  for (const Use& use : writes) note(use, true);
   scratch_bytes_ = std::max(scratch_bytes_, step->scratch_bytes());
   const std::int64_t items = step->items();
   parallel_ = parallel_ || items > 1;
@@ -162,35 +162,60 @@ void Program::give(std::unique_ptr<Context> context) const {
   }
 }
 
-void Program::run(const void* const* inputs, void* const* outputs, int threads) const {
-  const int used = parallel_ ? threads : 1;
-  std::unique_ptr<Context> context = take(used);
-  const Memory memory{context->arena(), inputs, outputs, constants_.data()};
-  Pool& pool = context->pool();
-  // Waking takes longer than the first steps.
-  if (used > 1) pool.rouse(used);
-  for (const Planned& planned : steps_) pool.run(*planned.step, planned.items, memory, used);
-  give(std::move(context));
-}
-
-void Program::time_steps(const void* const* inputs, void* const* outputs, int threads, int repeats,
-                         std::int64_t* nanoseconds) const {
-  using Clock = std::chrono::steady_clock;
+template <class AfterStep, class AfterRun>
+void Program::repeat(const void* const* inputs, void* const* outputs, int threads, int repeats, AfterStep after_step,
+                     AfterRun after_run) const {
   const int used = parallel_ ? threads : 1;
   std::unique_ptr<Context> context = take(used);
   const Memory memory{context->arena(), inputs, outputs, constants_.data()};
   Pool& pool = context->pool();
   for (int i = 0; i < repeats; ++i) {
+    // Waking takes longer than the first steps.
     if (used > 1) pool.rouse(used);
-    auto before = Clock::now();
     for (const Planned& planned : steps_) {
       pool.run(*planned.step, planned.items, memory, used);
-      const auto after = Clock::now();
-      *nanoseconds++ = std::chrono::duration_cast<std::chrono::nanoseconds>(after - before).count();
-      before = after;
+      after_step();
     }
+    after_run();
   }
   give(std::move(context));
+}
+
+void Program::run(const void* const* inputs, void* const* outputs, int threads) const {
+  const auto nothing = [] {};
+  repeat(inputs, outputs, threads, 1, nothing, nothing);
+}
+
+namespace {
+
+// Notes down the time since it was asked last.
+class Stopwatch {
+ public:
+  explicit Stopwatch(std::int64_t* nanoseconds) : nanoseconds_(nanoseconds) {}
+  void operator()() {
+    const auto now = Clock::now();
+    *nanoseconds_++ = std::chrono::duration_cast<std::chrono::nanoseconds>(now - last_).count();
+    last_ = Clock::now();
+  }
+
+ private:
+  using Clock = std::chrono::steady_clock;
+  std::int64_t* nanoseconds_;
+  Clock::time_point last_ = Clock::now();
+};
+
+}  // namespace
+
+void Program::time(const void* const* inputs, void* const* outputs, int threads, int repeats,
+                   std::int64_t* nanoseconds) const {
+  Stopwatch watch(nanoseconds);
+  repeat(inputs, outputs, threads, repeats, [] {}, [&] { watch(); });
+}
+
+void Program::time_steps(const void* const* inputs, void* const* outputs, int threads, int repeats,
+                         std::int64_t* nanoseconds) const {
+  Stopwatch watch(nanoseconds);
+  repeat(inputs, outputs, threads, repeats, [&] { watch(); }, [] {});
 }
 
 }  // namespace secateur

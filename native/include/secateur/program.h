@@ -47,7 +47,9 @@ class Program {
 
   // Throws std::bad_alloc or std::system_error, both in the first call with that many threads alone.
   void run(const void* const* inputs, void* const* outputs, int threads) const;
-  // Nanoseconds: repeats times steps, run by run. `nanoseconds` has room for them.
+  // Nanoseconds of each of so many runs, the first of which pays for the memory it meets first.
+  void time(const void* const* inputs, void* const* outputs, int threads, int repeats, std::int64_t* nanoseconds) const;
+  // Nanoseconds of each step of each run, run by run.
   void time_steps(const void* const* inputs, void* const* outputs, int threads, int repeats,
                   std::int64_t* nanoseconds) const;
 
@@ -65,7 +67,10 @@ class Program {
   // Contexts at rest. More calls at once than there is room for here make their own and throw them away.
   static constexpr std::size_t SLOTS = 16;
 
-  void note(const Use& use, bool written, const std::string& name);
+  void note(const Use& use, bool written);
+  template <class AfterStep, class AfterRun>
+  void repeat(const void* const* inputs, void* const* outputs, int threads, int repeats, AfterStep after_step,
+              AfterRun after_run) const;
   std::unique_ptr<Context> take(int threads) const;
   void give(std::unique_ptr<Context> context) const;
 
