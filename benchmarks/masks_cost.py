@@ -20,13 +20,17 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.measure import resident_bytes
-from secateur.networks import VGG16, LeNet300100
+from secateur.networks import VGG16, AlexNet, LeNet300100
 from secateur.pruning.criteria import GlobalDensity, compute_masks
 from secateur.pruning.layers import select_weights
 from secateur.pruning.pruner import Pruner
 
 DENSITY = 0.1
-NETWORKS: Mapping[str, Callable[[], nn.Module]] = {"vgg-16": VGG16, "lenet-300-100": LeNet300100}
+NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
+    "vgg-16": VGG16,
+    "alexnet": AlexNet,
+    "lenet-300-100": LeNet300100,
+}
 ROOT = Path(__file__).parents[1]
 
 

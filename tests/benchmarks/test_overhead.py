@@ -18,7 +18,7 @@ from benchmarks.contests import (
     step_lenet,
     train_on,
 )
-from benchmarks.masks_cost import measure, quickly_initialised
+from benchmarks.masks_cost import measure, measure_in_new_process, quickly_initialised
 from benchmarks.overhead import main, parts_of, result
 from torch import nn
 
@@ -90,6 +90,13 @@ def test_masks_are_measured_in_processes_of_their_own() -> None:
 def test_masks_of_a_small_network_in_this_process() -> None:
     cost = measure(quickly_initialised(LeNet300100), repeats=1, pruner=True)
     assert (cost.weights, len(cost.seconds)) == (266_200, 1)
+
+
+def test_a_cut_takes_no_copy_of_the_weights() -> None:
+    # Masks before, masks made and masks kept: a quarter of the float32 weights each; the limit is 1.5.
+    cost = measure_in_new_process("alexnet", repeats=1, threads=1, pruner=True)
+    assert cost.weights > 60_000_000
+    assert cost.extra_bytes <= 1.1 * cost.model_bytes
 
 
 def test_quick_initialisation_leaves_nothing_uninitialised() -> None:

@@ -77,6 +77,21 @@ def test_one_ranking_over_layers_of_mixed_types(
     assert list(masks) == list(weights)
 
 
+@given(st.integers(0, 2**32 - 1), st.sampled_from([torch.bfloat16, torch.float32, torch.float64]))
+def test_magnitudes_need_no_scores_and_rank_as_scores_do(seed: int, dtype: torch.dtype) -> None:
+    draw = torch.Generator().manual_seed(seed)
+    weights = {
+        name: torch.randint(-4, 5, shape, generator=draw).to(dtype) / 3
+        for name, shape in (("a", (4, 5)), ("b", (3, 2, 2)))
+    }
+    before = {name: weight.clone() for name, weight in weights.items()}
+    alive = Masks({name: torch.rand(weight.shape, generator=draw) < 0.8 for name, weight in weights.items()})
+    count = alive.kept // 2
+    ranked = keep_highest_globally(weights, magnitude, count, alive)
+    assert ranked == keep_highest_globally(weights, lambda _, weight: weight.abs(), count, alive)
+    assert all(torch.equal(weight, before[name]) for name, weight in weights.items())
+
+
 @given(
     value=st.sampled_from(ODD), size=st.integers(1, 30), share=st.floats(0, 1), dtype=st.sampled_from(TYPES)
 )

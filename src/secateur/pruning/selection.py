@@ -7,7 +7,7 @@ the lower index is kept. A plain threshold cannot promise either: all its ties f
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,10 +18,12 @@ from torch import Tensor
 from secateur.errors import ConfigurationError, UnreachableTargetError
 from secateur.pruning.layers import layer_name
 from secateur.pruning.masks import Masks
-from secateur.pruning.scores import Score
+from secateur.pruning.scores import Score, magnitude
 
 _CHUNK = 1 << 18  # scores whose keys stay in the cache; 4 million took three times as long
 _TORCH_TYPE = {4: torch.float32, 8: torch.float64}
+Elementwise = Callable[[NDArray[np.floating[Any]]], NDArray[np.floating[Any]]]
+Chunk = tuple[int, NDArray[np.floating[Any]], NDArray[np.bool_] | None]  # start, scores, those that live
 _NARROW = (torch.float16, torch.bfloat16, torch.float32)  # float32 holds every value of these
 
 
@@ -76,8 +78,8 @@ def keep_highest_globally(
     """One ranking over all layers; ties go to the earlier layer, then to the lower index.
 
     Scores are ranked in float32, or in float64 where one of them is of that type. Beside the network there
-    are
-    never more than its scores and the masks: a layer's scores go when its mask is there.
+    are never more than its scores and the masks: a layer's scores go when its mask is there. Magnitudes need
+    no scores: they are taken of the weights a piece at a time.
 
     Args:
         weights: Weight tensors by parameter name.
@@ -98,6 +100,8 @@ def keep_highest_globally(
         >>> {name: mask.tolist() for name, mask in keep_highest_globally(weights, magnitude, 2).items()}
         {'a': [False, True], 'b': [True, False]}
     """
+    if score is magnitude:
+        return Masks(_keep_highest_of_all(dict(weights), alive, count, np.abs))
     # Once and kept: fresh memory costs more than all the arithmetic, so computing them again in every pass
     # took twice the time.
     scores = {name: score(name, weight) for name, weight in weights.items()}
@@ -192,34 +196,31 @@ def refuse_more_than_alive(names: Sequence[str], count: int, alive: int) -> None
 
 
 def _keep_highest_of_all(
-    scores: dict[str, Tensor], alive: Mapping[str, Tensor] | None, count: int
+    scores: dict[str, Tensor], alive: Mapping[str, Tensor] | None, count: int, of: Elementwise | None = None
 ) -> dict[str, Tensor]:
-    """The masks by name; ``scores`` is emptied on the way, to free its memory."""
+    """The masks by name; ``scores`` (``of`` them, if given) is emptied on the way, to free its memory."""
     if count < 0:
         raise ConfigurationError(f"the number of weights to keep must be at least 0, found {count}")
     wide = any(tensor.dtype not in _NARROW for tensor in scores.values())
     float_type = np.dtype(np.float64 if wide else np.float32)
-    threshold, ties = _threshold_and_ties(scores, alive, count, float_type)
+
+    def chunks(name: str, scores: Tensor) -> Iterator[Chunk]:
+        return _chunks(scores, None if alive is None else alive[name], float_type, of)
+
+    threshold, ties = _threshold_and_ties(scores, chunks, count, float_type)
     masks: dict[str, Tensor] = {}
     for name in tuple(scores):
         own = scores.pop(name)
         mask = np.empty(own.numel(), dtype=np.bool_)
-        ties -= _fill_mask(mask, own, None if alive is None else alive[name], threshold, ties, float_type)
+        ties -= _fill_mask(mask, chunks(name, own), threshold, ties)
         masks[name] = torch.from_numpy(mask).view(own.shape).to(own.device)
     return masks
 
 
-def _fill_mask(
-    mask: NDArray[np.bool_],
-    scores: Tensor,
-    alive: Tensor | None,
-    threshold: float,
-    ties: int,
-    float_type: np.dtype[Any],
-) -> int:
+def _fill_mask(mask: NDArray[np.bool_], chunks: Iterable[Chunk], threshold: float, ties: int) -> int:
     """Fill a flat mask; how many of the ``ties`` that may live were found here."""
     found = 0
-    for start, values, living in _chunks(scores, alive, float_type):
+    for start, values, living in chunks:
         kept = np.greater(values, threshold, out=mask[start : start + len(values)])
         equal = values == threshold if found < ties else None
         if living is not None:
@@ -234,8 +235,8 @@ def _fill_mask(
 
 
 def _chunks(
-    scores: Tensor, alive: Tensor | None, float_type: np.dtype[Any]
-) -> Iterator[tuple[int, NDArray[np.floating[Any]], NDArray[np.bool_] | None]]:
+    scores: Tensor, alive: Tensor | None, float_type: np.dtype[Any], of: Elementwise | None
+) -> Iterator[Chunk]:
     # In the order of the indices, whatever the memory format; on the CPU and in numpy, whose calls cost the
     # same while other threads are busy (torch's own threads waited for each other for three quarters of the
     # time).
@@ -244,11 +245,15 @@ def _chunks(
     for start in range(0, len(flat), _CHUNK):
         values = flat[start : start + _CHUNK].to("cpu", _TORCH_TYPE[float_type.itemsize]).numpy()
         part = None if living is None else living[start : start + _CHUNK].cpu().numpy()
+        values = values if of is None else of(values)
         yield start, values, None if part is None or part.all() else part
 
 
 def _threshold_and_ties(
-    scores: Mapping[str, Tensor], alive: Mapping[str, Tensor] | None, count: int, float_type: np.dtype[Any]
+    scores: Mapping[str, Tensor],
+    chunks: Callable[[str, Tensor], Iterator[Chunk]],
+    count: int,
+    float_type: np.dtype[Any],
 ) -> tuple[float, int]:
     """The lowest kept score, and how many of the scores equal to it are kept.
 
@@ -265,7 +270,7 @@ def _threshold_and_ties(
     for shift in range(bits - 16, -1, -16):
         histogram = np.zeros(1 << 16, dtype=np.int64)
         for name, tensor in scores.items():
-            for _, values, living in _chunks(tensor, None if alive is None else alive[name], float_type):
+            for _, values, living in chunks(name, tensor):
                 keys = _ordered_keys(values if living is None else values[living], key_type)
                 if shift + 16 < bits:
                     keys = keys[(keys >> key_type.type(shift + 16)) == prefix]
