@@ -57,6 +57,12 @@ void each_nonzero(const Matrix& matrix, Visit visit) {
   }
 }
 
+inline std::int64_t count_nonzeros(const Matrix& matrix) {
+  std::int64_t count = 0;
+  each_nonzero(matrix, [&](std::int64_t, std::int64_t, std::int64_t) { ++count; });
+  return count;
+}
+
 // One value into packed memory, in the matrix's own type.
 inline void copy_value(const Matrix& matrix, std::int64_t entry, std::byte* values, std::int64_t at) {
   const std::int64_t size = value_bytes(matrix.type);

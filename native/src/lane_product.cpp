@@ -1,0 +1,82 @@
+#include "lane_product.h"
+
+#include <algorithm>
+
+#include "matrix_entries.h"
+
+namespace secateur {
+namespace {
+
+Band plan_band(const LanePlan& plan, std::int64_t rows, std::int64_t panel_pixels) {
+  Band band;
+  band.layout = plan.band_layout(rows);
+  band.places.resize(static_cast<std::size_t>(rows * plan.region_columns));
+  band.steps.resize(band.places.size());
+  for (const LaneTile& tile : band.layout.tiles) {
+    const std::int64_t count = tile.rows * tile.columns;
+    const std::int64_t together = panel_pixels == 0 ? count : panel_pixels;
+    const std::int64_t groups = (count + together - 1) / together;
+    std::vector<std::int32_t> steps(static_cast<std::size_t>(groups * together));
+    for (std::int64_t i = 0; i < groups * together; ++i) {
+      // A group that is not full computes its last pixel again.
+      const std::int64_t k = std::min(i, count - 1);
+      const std::int64_t row = k / tile.columns;
+      const std::int64_t column = k % tile.columns;
+      steps[static_cast<std::size_t>(i)] = static_cast<std::int32_t>((row * plan.row_step() + column) * plan.lanes * 4);
+      if (i >= count) continue;
+      const std::size_t pixel = static_cast<std::size_t>((tile.row + row) * plan.region_columns + tile.column + column);
+      band.places[pixel] =
+          static_cast<std::int32_t>(band.floats + (i / together * plan.slice * together + i % together) * plan.lanes);
+      band.steps[pixel] = static_cast<std::int32_t>(together * plan.lanes);
+    }
+    band.sums.push_back(band.floats);
+    band.groups.push_back(std::move(steps));
+    band.floats += groups * together * plan.slice * plan.lanes;
+  }
+  return band;
+}
+
+}  // namespace
+
+LaneProduct::LaneProduct(const WeightedKernels& kernels, const LanePlan& plan, const Matrix& weights, bool panel)
+    : kernels_(kernels),
+      plan_(plan),
+      panel_(panel),
+      weights_(pack_weights(weights, plan, panel ? kernels.panel_channels : 1)),
+      full_(plan_band(plan, plan.band_rows, panel ? kernels.panel_pixels : 0)),
+      last_(plan_band(plan, plan.region_rows - (plan.bands() - 1) * plan.band_rows, panel ? kernels.panel_pixels : 0)),
+      offsets_(plan.offsets()) {}
+
+void LaneProduct::multiply(std::int64_t group, std::int64_t slice, const Band& band, const float* packed, float* sums,
+                           float* widened) const noexcept {
+  const std::int64_t first = slice * weights_.slice_panels;
+  const std::int64_t panels = std::min(weights_.slice_panels, weights_.panels - first);
+  for (std::int64_t block = 0; block < weights_.blocks; ++block) {
+    const std::int64_t at = weights_.start_index(group, block, slice);
+    const std::int64_t start = weights_.starts[at];
+    const std::byte* const stored = weights_.values + start * weights_.panel_channels * value_bytes(weights_.type);
+    const float* values = reinterpret_cast<const float*>(stored);
+    if (weights_.type != ValueType::float32) {
+      kernels_.widen(stored, weights_.type, (weights_.starts[at + 1] - start) * weights_.panel_channels, widened);
+      values = widened;
+    }
+    const std::uint8_t* const indices = weights_.indices + start;
+    const std::uint16_t* const counts = weights_.counts + (group * weights_.blocks + block) * weights_.panels + first;
+    const std::int32_t* const offsets = offsets_.data() + block * plan_.block;
+    for (std::size_t t = 0; t < band.layout.tiles.size(); ++t) {
+      const LaneTile& tile = band.layout.tiles[t];
+      const float* const pixels = packed + (tile.row * plan_.row_step() + tile.column) * plan_.lanes;
+      float* const tile_sums = sums + band.sums[t];
+      if (panel_) {
+        const std::int64_t groups = static_cast<std::int64_t>(band.groups[t].size()) / kernels_.panel_pixels;
+        kernels_.panel({values, indices, counts, offsets, pixels, band.groups[t].data(), groups,
+                        plan_.slice * kernels_.panel_pixels * plan_.lanes, tile_sums, panels, block == 0});
+      } else {
+        kernels_.sparse[tile.rows][tile.columns]({values, indices, counts, offsets, pixels,
+                                                  plan_.row_step() * plan_.lanes, tile_sums, panels, block == 0});
+      }
+    }
+  }
+}
+
+}  // namespace secateur
