@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from secateur.errors import MissingExtraError
 
 if TYPE_CHECKING:
+    from secateur.compiler.compiling import compile  # the field's word
     from secateur.datasets import load_dataset
     from secateur.datasets.images import ImageDataset
     from secateur.pruning.allocation import erdos_renyi, erdos_renyi_kernel, uniform
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from secateur.recipes.driver import train_prune_retrain
     from secateur.recipes.plan import DensityCut, GlobalCut, Plan, QualityCut, Recipe, read_recipe
     from secateur.recipes.result import RunResult, read_result
+    from secateur.runtime.load import load
+    from secateur.runtime.program import Program
     from secateur.training.phase import Adam, AdamW, Phase, Sgd
     from secateur.training.task import Task, image_task
 
@@ -50,6 +53,7 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "OneShot": ("secateur.pruning.schedules", "train"),
     "Phase": ("secateur.training.phase", "train"),
     "Plan": ("secateur.recipes.plan", "train"),
+    "Program": ("secateur.runtime.program", "all"),
     "ProbabilisticMagnitude": ("secateur.pruning.scores", "train"),
     "Pruner": ("secateur.pruning.pruner", "train"),
     "QualityCut": ("secateur.recipes.plan", "train"),
@@ -61,10 +65,12 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "StdThreshold": ("secateur.pruning.criteria", "train"),
     "Task": ("secateur.training.task", "train"),
     "builtin_recipe": ("secateur.recipes.builtin", "train"),
+    "compile": ("secateur.compiler.compiling", "compile"),
     "erdos_renyi": ("secateur.pruning.allocation", "train"),
     "erdos_renyi_kernel": ("secateur.pruning.allocation", "train"),
     "image_task": ("secateur.training.task", "train"),
     "lamp": ("secateur.pruning.scores", "train"),
+    "load": ("secateur.runtime.load", "all"),
     "load_dataset": ("secateur.datasets", "train"),
     "magnitude": ("secateur.pruning.scores", "train"),
     "read_recipe": ("secateur.recipes.plan", "train"),
@@ -92,6 +98,7 @@ __all__ = [
     "Phase",
     "Plan",
     "ProbabilisticMagnitude",
+    "Program",
     "Pruner",
     "QualityCut",
     "Random",
@@ -102,10 +109,12 @@ __all__ = [
     "StdThreshold",
     "Task",
     "builtin_recipe",
+    "compile",
     "erdos_renyi",
     "erdos_renyi_kernel",
     "image_task",
     "lamp",
+    "load",
     "load_dataset",
     "magnitude",
     "read_recipe",

@@ -74,7 +74,7 @@ def provenance(*, configuration_hash: str, seed: int, threads: int) -> Provenanc
             continue
     return Provenance(
         versions=versions,
-        cpu=_cpu_name(),
+        cpu=cpu_name(),
         cores=len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1,
         threads=threads,
         platform=f"{platform.system()} {platform.machine()}",
@@ -102,7 +102,8 @@ def content_hash(content: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
+    """The processor's name, as the system says it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.is_file():
         for line in cpuinfo.read_text(errors="replace").splitlines():

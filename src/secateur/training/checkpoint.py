@@ -19,7 +19,7 @@ from secateur.errors import CheckpointError
 from secateur.storage import write_atomically
 
 # What torch raises when it reads something that is no whole checkpoint, by where the file breaks off.
-_DAMAGE = (
+UNREADABLE = (
     OSError,
     RuntimeError,
     EOFError,
@@ -65,7 +65,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
-    except _DAMAGE as error:
+    except UNREADABLE as error:
         first_line = f"{type(error).__name__}: {error}".splitlines()[0]
         raise CheckpointError(
             f"{path} is damaged or not a checkpoint of Secateur ({first_line}); "

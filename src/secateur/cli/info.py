@@ -1,0 +1,111 @@
+"""``secateur info``: what is in a compact file or a run, layer by layer."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from secateur.errors import ConfigurationError
+from secateur.format.graph import Convolution, Linear
+from secateur.runtime.arrays import shape_text
+from secateur.runtime.load import load
+from secateur.runtime.program import Program
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument("path", type=Path, help="a .secateur file, or a run's folder")
+    parser.add_argument("--batch", type=int, default=1, help="the batch size whose kernels are shown (1)")
+    parser.add_argument("--why", action="store_true", help="also say why each kernel was taken")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Carry the verb out."""
+    path: Path = arguments.path
+    if arguments.batch < 1:
+        raise ConfigurationError(f"--batch must be at least 1, found {arguments.batch}")
+    if path.is_dir():
+        from secateur.recipes.result import read_result  # noqa: PLC0415  # needs torch, a compact file does not
+        from secateur.report.tables import layer_table, summary  # noqa: PLC0415  # likewise
+
+        record = read_result(path).record
+        console.print(layer_table(record))
+        console.print(summary(record), soft_wrap=True)
+        return 0
+    program = load(path, batch=arguments.batch)
+    console.print(kernel_table(program, arguments.batch))
+    for line in size_lines(program, path):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    if arguments.why:
+        for layer in program.kernels(arguments.batch):
+            console.print(
+                f"{layer.layer}: {layer.kernel}, {layer.reason}",
+                highlight=False,
+                markup=False,
+                soft_wrap=True,
+            )
+    return 0
+
+
+def kernel_table(program: Program, batch: int) -> Table:
+    """Every weighted layer: what it holds, how it is stored, and which kernel runs it.
+
+    Args:
+        program: The network.
+        batch: The batch size whose kernels are shown.
+
+    Returns:
+        A table.
+    """
+    table = Table(box=box.SIMPLE_HEAD, title=f"batch {batch}, {program.isa}", title_justify="left")
+    table.add_column("layer")
+    table.add_column("weight")
+    for column in ("density %", "layout", "kB", "dense kB", "kernel", "us"):
+        table.add_column(column, justify="left" if column in ("layout", "kernel") else "right")
+    nodes = {node.name: node for node in program.graph.nodes if isinstance(node, Convolution | Linear)}
+    for layer in program.kernels(batch):
+        node = nodes[layer.layer]
+        weight = program.model.weights[node.weight]
+        time = program.measured_microseconds(layer.layer, layer.kernel, batch)
+        table.add_row(
+            layer.layer,
+            shape_text(weight.shape),
+            f"{100 * program.density(node.weight):.1f}",
+            f"{weight.kind} {weight.order}" if len(weight.shape) == 2 else weight.kind,
+            f"{weight.nbytes / 1e3:,.1f}",
+            f"{4 * math.prod(weight.shape) / 1e3:,.1f}",
+            layer.kernel,
+            "-" if time is None else f"{time:,.1f}",
+        )
+    return table
+
+
+def size_lines(program: Program, path: Path) -> Iterator[str]:
+    """What a file takes, beside the dense network.
+
+    Args:
+        program: The network.
+        path: Its file.
+
+    Yields:
+        Lines for people.
+    """
+    held = program.model
+    dense = 4 * sum(math.prod(weight.shape) for weight in held.weights.values())
+    dense += sum(tensor.nbytes for tensor in held.tensors.values())
+    size = path.stat().st_size
+    yield (
+        f"file        {path}: {size / 1e3:,.1f} kB, {dense / size:.1f}x smaller than dense float32 "
+        f"({dense / 1e3:,.1f} kB)"
+    )
+    for name, values in (("inputs", program.inputs), ("outputs", program.outputs)):
+        yield f"{name:<12}" + ", ".join(f"{value.name} {shape_text(value.shape)}" for value in values)
+    vanished = held.provenance.get("vanished")
+    if vanished:
+        yield f"rounding    {vanished:,} weights became zero"

@@ -1,0 +1,185 @@
+"""The compiler's front door: a network, as a torch module or an ONNX file, becomes a program."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secateur.compiler.remembering import default_cache, read_times, write_times
+from secateur.compiler.tuning import tuned
+from secateur.errors import ConfigurationError
+from secateur.format.graph import Convolution, Graph, Linear, resolve
+from secateur.format.layouts import Order, PackedWeight, ValueType
+from secateur.format.model import Model
+from secateur.format.packing import pack
+from secateur.format.values import round_values
+from secateur.runtime.arrays import DTYPES
+from secateur.runtime.program import Program
+
+# Above this density a linear layer starts out by rows; measuring may turn it round.
+_COLUMNS_BELOW = 0.5
+
+
+def compile(  # the field's word; nobody needs the built-in beside it
+    source: Any,
+    example_inputs: Any = None,
+    *,
+    batch: int | Sequence[int] = 1,
+    threads: int | None = None,
+    values: ValueType = "float32",
+    measure: bool = True,
+    kernels: Mapping[str, str] | None = None,
+    cache: str | Path | None = None,
+) -> Program:
+    """Turn a network into a program that needs no PyTorch.
+
+    Constants and batch normalisation are folded, activations and residual sums fused; every weight is packed
+    into the layout of the fewest bytes; for every layer the kernels, dense ones included, are timed on this
+    machine and the fastest is kept.
+
+    Args:
+        source: A torch module, the path of an ONNX file, or an ONNX model.
+        example_inputs: What the network takes, as an array or tensor or a tuple of them: needed for a torch
+            module; for ONNX it is drawn at random if left out. Layers are timed on it, so real data (with
+            their zeros) give the best choice.
+        batch: The batch size to be fastest at, or several; the first decides how weights are laid out. The
+            program takes any.
+        threads: How many threads it will run with; all processors of the process if left out.
+        values: ``float32`` (exact), or ``float16`` or ``bfloat16``: half the bytes, rounded to nearest.
+        measure: False takes kernels by rule of thumb: the same on every machine, and no time spent.
+        kernels: Kernels by layer name that shall be taken whatever is measured; ``Program.candidates`` names
+            them.
+        cache: The file that remembers what was measured; by default one in the user's cache folder.
+
+    Returns:
+        The program; `Program.save` writes it as a compact file.
+
+    Raises:
+        UnsupportedModelError: An operator or attribute is not supported; the message names its node.
+        ConfigurationError: A batch size or threads below 1, or a kernel that cannot run its layer.
+        InputError: The example does not fit the network.
+        MissingExtraError: The package ``onnx`` (for a torch module also ``onnxscript``) is not installed.
+
+    Example:
+        >>> import torch
+        >>> model = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU())
+        >>> program = compile(model, torch.ones(1, 8), measure=False)
+        >>> program(torch.ones(3, 8)).shape
+        torch.Size([3, 4])
+    """
+    from secateur.compiler.reading import load_network, network_of_module  # noqa: PLC0415  # needs onnx
+
+    batches = _batches(batch)
+    given = _examples(example_inputs)
+    if _is_module(source):
+        if given is None:
+            raise ConfigurationError(
+                "a torch module is compiled from an example of its input: give example_inputs, a tensor or a "
+                "tuple of tensors"
+            )
+        network = network_of_module(source, given)
+    else:
+        network = load_network(source)
+    model = packed(network.graph, network.constants, values=values, batch=batches[0])
+    if measure:
+        path = default_cache() if cache is None else Path(cache)
+        remembered = read_times(path)
+        known = {layer: dict(times) for layer, times in remembered.items()}
+        for index, size in enumerate(batches):
+            inputs = examples_at(model.graph, given, size)
+            model = tuned(
+                model,
+                inputs,
+                batch=size,
+                threads=Program(model, threads=threads).threads,
+                reorder=index == 0,
+                remembered=remembered,
+            )
+        if remembered != known:
+            write_times(path, remembered)
+    program = Program(model, threads=threads, kernels=kernels)
+    program.bind(batches[0])
+    return program
+
+
+def packed(graph: Graph, constants: Mapping[str, NDArray[Any]], *, values: ValueType, batch: int) -> Model:
+    """Pack the weights of a network.
+
+    Args:
+        graph: What is computed.
+        constants: Its numbers.
+        values: What the weights' values are rounded to.
+        batch: The batch size that it shall be fastest at: it decides whether linear weights start out by
+            rows or by columns.
+
+    Returns:
+        The model, without kernel choices.
+    """
+    weights: dict[str, PackedWeight] = {}
+    vanished = 0
+    for node in graph.nodes:
+        if isinstance(node, Convolution | Linear) and node.weight not in weights:
+            numbers = constants[node.weight]
+            rounded = round_values(np.ascontiguousarray(numbers, np.float32), values, node.weight)
+            vanished += rounded.vanished
+            weights[node.weight] = pack(rounded.values, order=_order(node, numbers, batch))
+    tensors = {name: np.ascontiguousarray(array) for name, array in constants.items() if name not in weights}
+    provenance = {"vanished": vanished} if vanished else {}
+    return Model(graph=graph, weights=weights, tensors=tensors, provenance=provenance)
+
+
+def examples_at(graph: Graph, given: Sequence[NDArray[Any]] | None, batch: int) -> list[NDArray[Any]]:
+    """Inputs of a batch size: the caller's examples repeated or cut, or numbers drawn at random.
+
+    Args:
+        graph: What is computed.
+        given: The caller's examples, if any.
+        batch: At least 1.
+
+    Returns:
+        An array for every input of the graph; random ones are normally distributed, indices are zero.
+    """
+    draw = np.random.default_rng(0)
+    values = {value.name: value for value in graph.values}
+    arrays: list[NDArray[Any]] = []
+    for index, name in enumerate(graph.inputs):
+        shape = resolve(values[name].shape, batch)
+        if given is not None and index < len(given):
+            arrays.append(np.resize(given[index], shape).astype(DTYPES[values[name].dtype]))
+        elif values[name].dtype == "float32":
+            arrays.append(draw.standard_normal(shape).astype(np.float32))
+        else:
+            arrays.append(np.zeros(shape, DTYPES[values[name].dtype]))
+    return arrays
+
+
+def _order(node: Convolution | Linear, numbers: NDArray[Any], batch: int) -> Order:
+    if isinstance(node, Convolution):
+        return "rows"
+    sparse = np.count_nonzero(numbers) < _COLUMNS_BELOW * numbers.size
+    return "columns" if sparse and batch == 1 else "rows"
+
+
+def _batches(batch: int | Sequence[int]) -> tuple[int, ...]:
+    batches = (batch,) if isinstance(batch, int) else tuple(batch)
+    if not batches or min(batches) < 1:
+        raise ConfigurationError(f"batch must be at least 1, or several such sizes; found {batch}")
+    return batches
+
+
+def _examples(given: Any) -> list[Any] | None:
+    if given is None:
+        return None
+    return list(given) if isinstance(given, tuple | list) else [given]
+
+
+def _is_module(source: Any) -> bool:
+    # Without importing torch: whoever has a module has loaded it.
+    return any(
+        base.__module__ == "torch.nn.modules.module" and base.__name__ == "Module"
+        for base in type(source).__mro__
+    )

@@ -1,0 +1,198 @@
+"""Which kernel is fastest for each layer: measured on this machine, in turns, on the layer's real inputs."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from secateur.format.graph import Convolution, Graph, Linear, Value, resolve
+from secateur.format.layouts import Order, PackedWeight
+from secateur.format.model import KernelChoice, Model
+from secateur.format.packing import pack, unpack_values
+from secateur.records import cpu_name
+from secateur.runtime.program import Program
+
+Times = Mapping[str, float]  # kernel -> microseconds
+WeightedNode = Convolution | Linear
+
+# Medians over rounds of short bursts: long enough for the clock, short enough to be interleaved.
+_ROUNDS = 7
+_BURST_SECONDS = 2e-3
+_MAX_REPEATS = 50
+# A kernel this much slower than the best after its first burst is not timed again.
+_HOPELESS = 3.0
+# A linear layer above this density is not worth trying by columns.
+_COLUMNS_BELOW = 0.7
+
+
+def tuned(
+    model: Model,
+    inputs: Sequence[NDArray[Any]],
+    *,
+    batch: int,
+    threads: int,
+    reorder: bool,
+    remembered: dict[str, dict[str, float]],
+) -> Model:
+    """Time the kernels of every weighted layer and let the model keep the fastest.
+
+    Args:
+        model: Graph and packed weights.
+        inputs: What the network is run on, so that each layer is timed on what really reaches it: how many
+            inputs are zero decides between kernels.
+        batch: The batch size of the inputs.
+        threads: With how many threads.
+        reorder: Whether linear weights may be packed in the other order where that is faster.
+        remembered: Times of layers that were measured before, by `layer_key`; new ones are added.
+
+    Returns:
+        The model with one more kernel choice, and perhaps with some weights in another order.
+    """
+    reaching = _reaching_layers(model, inputs, threads)
+    kernels: dict[str, str] = {}
+    microseconds: dict[str, Times] = {}
+    weights = dict(model.weights)
+    isa = Program(model, threads=threads).isa
+    for node in _weighted(model.graph):
+        orders = _orders(node, weights[node.weight]) if reorder else [weights[node.weight]]
+        best: tuple[float, PackedWeight] | None = None
+        for weight in orders:
+            layer = _alone(model, node, weight, batch)
+            key = layer_key(node, layer, isa=isa, threads=threads)
+            if key not in remembered:
+                given = [reaching[name] for name in layer.graph.inputs]
+                remembered[key] = _times(layer, node, given, threads)
+            times = remembered[key]
+            microseconds[node.name] = {**microseconds.get(node.name, {}), **times}
+            kernel = min(times, key=times.__getitem__)
+            if best is None or times[kernel] < best[0]:
+                best = (times[kernel], weight)
+                kernels[node.name] = kernel
+        if best is not None:
+            weights[node.weight] = best[1]
+    choice = KernelChoice(isa, cpu_name(), batch, threads, kernels, microseconds)
+    return replace(model, weights=weights, choices=(*model.choices, choice))
+
+
+def layer_key(node: WeightedNode, layer: Model, *, isa: str, threads: int) -> str:
+    """A name for everything that a layer's times depend on, as far as it is known before they are measured.
+
+    Args:
+        node: The layer.
+        layer: It alone, as a model.
+        isa: The instruction set.
+        threads: With how many threads.
+
+    Returns:
+        Text; equal for equal layers.
+    """
+    weight = layer.weights[node.weight]
+    values = {value.name: value for value in layer.graph.values}
+    geometry = (node.strides, node.pads, node.dilations, node.groups) if isinstance(node, Convolution) else ()
+    return repr(
+        (
+            isa,
+            cpu_name(),
+            threads,
+            type(node).__name__,
+            geometry,
+            values[node.source].shape,
+            weight.shape,
+            weight.order,
+            weight.kind,
+            weight.value_type,
+            weight.entries,
+            node.residual is not None,
+        )
+    )
+
+
+def in_turns(
+    contenders: Mapping[str, Callable[[int], Sequence[int]]], *, rounds: int = _ROUNDS
+) -> dict[str, float]:
+    """Medians of contenders that take turns, so that what disturbs one disturbs all.
+
+    Args:
+        contenders: By name, functions that run something some times and return nanoseconds a time.
+        rounds: How many turns each has, at least 1.
+
+    Returns:
+        Microseconds by name; those that fell far behind in the first round have that round's time.
+
+    Example:
+        >>> in_turns({"a": lambda times: [1000] * times, "b": lambda times: [2000] * times})
+        {'a': 1.0, 'b': 2.0}
+    """
+    samples: dict[str, list[int]] = {}
+    repeats: dict[str, int] = {}
+    for name, run in contenders.items():
+        run(1)  # the first run touches memory for the first time
+        first = list(run(1))
+        samples[name] = first
+        repeats[name] = max(1, min(_MAX_REPEATS, int(_BURST_SECONDS * 1e9 / max(first[0], 1))))
+    best = min(min(each) for each in samples.values())
+    for _ in range(rounds):
+        for name, run in contenders.items():
+            if min(samples[name]) <= _HOPELESS * best:
+                samples[name] += run(repeats[name])
+                best = min(best, *samples[name])
+    return {name: statistics.median(each) / 1e3 for name, each in samples.items()}
+
+
+def _weighted(graph: Graph) -> list[WeightedNode]:
+    return [node for node in graph.nodes if isinstance(node, Convolution | Linear)]
+
+
+def _reaching_layers(model: Model, inputs: Sequence[NDArray[Any]], threads: int) -> dict[str, NDArray[Any]]:
+    """What every weighted layer reads when the network runs on the inputs."""
+    graph = model.graph
+    reaching = dict(zip(graph.inputs, inputs, strict=True))
+    wanted = dict.fromkeys(
+        name
+        for node in _weighted(graph)
+        for name in (node.source, node.residual)
+        if name is not None and name not in reaching
+    )
+    if wanted:
+        program = Program(replace(model, graph=replace(graph, outputs=tuple(wanted))), threads=threads)
+        results = program(*inputs)
+        found = results if isinstance(results, tuple) else (results,)
+        reaching |= dict(zip(wanted, found, strict=True))
+    return reaching
+
+
+def _orders(node: WeightedNode, weight: PackedWeight) -> list[PackedWeight]:
+    """The weight in every order worth trying."""
+    if isinstance(node, Convolution) or weight.entries > _COLUMNS_BELOW * np.prod(weight.shape):
+        return [weight]
+    other: Order = "rows" if weight.order == "columns" else "columns"
+    return [weight, pack(unpack_values(weight), order=other)]
+
+
+def _alone(model: Model, node: WeightedNode, weight: PackedWeight, batch: int) -> Model:
+    """A model of one layer, at a fixed batch size."""
+    values = {value.name: value for value in model.graph.values}
+    inputs = tuple(dict.fromkeys(name for name in (node.source, node.residual) if name is not None))
+    fixed = tuple(_fixed(values[name], batch) for name in dict.fromkeys((*inputs, node.output)))
+    constants = tuple(name for name in (node.weight, node.bias) if name is not None)
+    graph = Graph(inputs, (node.output,), fixed, constants, (node,))
+    tensors = {name: model.tensors[name] for name in constants if name != node.weight}
+    return Model(graph=graph, weights={node.weight: weight}, tensors=tensors)
+
+
+def _fixed(value: Value, batch: int) -> Value:
+    return replace(value, shape=resolve(value.shape, batch))
+
+
+def _times(layer: Model, node: WeightedNode, given: list[NDArray[Any]], threads: int) -> dict[str, float]:
+    probe = Program(layer, threads=threads)
+    contenders: dict[str, Callable[[int], Sequence[int]]] = {}
+    for kernel in probe.candidates(node.name):
+        program = Program(layer, threads=threads, kernels={node.name: kernel})
+        contenders[kernel] = program.timer(given, threads)
+    return in_turns(contenders)

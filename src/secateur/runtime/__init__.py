@@ -1,0 +1,1 @@
+"""Running a compact network: NumPy and the compiled core, nothing else."""
