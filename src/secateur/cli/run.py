@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import ExitStack
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
 from secateur.cli.progress import RunDisplay
-from secateur.cli.tensorboard import check_installed, write_scalars
+from secateur.cli.tensorboard import Scalars, check_installed
 from secateur.datasets import load_dataset
 from secateur.datasets.images import ImageDataset
 from secateur.errors import ConfigurationError
@@ -38,7 +39,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--out", type=Path, help="the run's folder; by default runs/NAME-HASH-seedN")
     parser.add_argument("--threads", type=int, help="threads to compute with (default: torch's choice)")
     parser.add_argument(
-        "--tensorboard", action="store_true", help="also write TensorBoard scalars into the folder"
+        "--tensorboard",
+        action="store_true",
+        help="also write TensorBoard scalars into the folder, as epochs end",
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but the result")
 
@@ -96,7 +99,8 @@ def execute(
             markup=False,
         )
     task = image_task(dataset, validation=recipe.data.validation, shift=recipe.data.shift)
-    with RunDisplay(console, quiet=quiet) as display:
+    with RunDisplay(console, quiet=quiet) as display, ExitStack() as stack:
+        scalars = stack.enter_context(Scalars()) if arguments.tensorboard else None
         result = train_prune_retrain(
             lambda: build_network(recipe.model, num_classes=dataset.classes),
             task,
@@ -105,10 +109,10 @@ def execute(
             seed=arguments.seed,
             name=recipe.name,
             settings=recipe.model_dump(mode="json", exclude={"name", "plan"}),
-            observer=display.observer,
+            observer=display.observer if scalars is None else scalars.beside(display.observer),
         )
-    if arguments.tensorboard:
-        write_scalars(result.folder)
+        if scalars is not None:
+            scalars.catch_up()  # with what was finished before, if nothing was trained now
     console.print(layer_table(result.record))
     console.print(summary(result.record), soft_wrap=True)
     console.print(

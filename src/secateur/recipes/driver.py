@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+import copy
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
@@ -15,19 +16,23 @@ from secateur.errors import InterruptedRunError
 from secateur.pruning.compaction import compact, expand_into
 from secateur.pruning.gradual import Gradual
 from secateur.pruning.layers import aliases, prunable_weights
+from secateur.pruning.masks import Masks
 from secateur.pruning.pruner import Pruner
 from secateur.recipes.dropout import follow_dropout_rule, set_dropout
 from secateur.recipes.fitting import check_arguments, check_fits
 from secateur.recipes.identity import describe
 from secateur.recipes.plan import GradualCut, Keep, Plan, Reinitialise, Rewind
+from secateur.recipes.price import Timer, price_of, program_milliseconds
 from secateur.recipes.reachable import Reachable, reachable
 from secateur.recipes.result import RunResult, conclude
 from secateur.recipes.run_folder import RunFolder, StageState
+from secateur.recipes.search import Choose, Found, search
 from secateur.training.checkpoint import load_into
 from secateur.training.distillation import Distillation, teach
+from secateur.training.evaluation import evaluate
 from secateur.training.loop import BatchObserver, EpochRecord, Progress, run_phases
 from secateur.training.phase import Phase
-from secateur.training.seeding import seeded
+from secateur.training.seeding import generator, seeded
 from secateur.training.task import Task
 
 ModelFactory = Callable[[], nn.Module]
@@ -39,12 +44,14 @@ class Observer:
     """Who is told how a run goes on.
 
     Args:
+        on_folder: Told once, before the first stage: the run's folder.
         on_stage: Told once before each stage: its name, its number from 0, the number of stages, the epochs
             it takes, and whether it is there already.
         on_batch: Told after each step: steps done of this epoch, steps in it, the loss.
         on_epoch: Told after each epoch; of those that an interrupted stage kept, when it is taken up again.
     """
 
+    on_folder: Callable[[Path], None] | None = None
     on_stage: Callable[[str, int, int, int, bool], None] | None = None
     on_batch: BatchObserver | None = None
     on_epoch: Callable[[EpochRecord], None] | None = None
@@ -61,8 +68,11 @@ def train_prune_retrain(
     settings: Mapping[str, Any] | None = None,
     observer: Observer | None = None,
     save_every: float = 20.0,
+    timer: Timer = program_milliseconds,
 ) -> RunResult:
     """Train a network, prune it, retrain it, round by round, and look at the test set once, at the end.
+
+    A plan with a target searches for what is cut: see `secateur.recipes.search`.
 
     Every finished stage is kept in the run's folder. Called again with the same arguments, it continues where
     it stopped and ends with the same bits as a run that was left alone (same machine, same threads).
@@ -77,6 +87,8 @@ def train_prune_retrain(
         settings: JSON values for the record, such as the rest of a recipe; they are part of what the run is.
         observer: Who is told how it goes on.
         save_every: Seconds between two writes of an unfinished stage's state.
+        timer: What a budget of milliseconds is measured with: compiles a network and runs it on a batch with
+            a number of threads.
 
     Returns:
         The result, which is also in the folder as ``result.json``, beside ``pruned.safetensors``,
@@ -101,11 +113,15 @@ def train_prune_retrain(
     path = Path(run_dir) if run_dir is not None else Path("runs") / f"{name}-{digest}-seed{seed}"
     folder = RunFolder(path, identity, chosen=run_dir is not None)
     try:
-        run = _Run(model, task, plan, folder, seed, observer or Observer(), save_every)
-        rounds = [run.dense]
-        for number in range(1, plan.rounds + 1):
-            rounds.append(run.round(number, rounds[-1]))
-        return conclude(run.build(), task, rounds, folder, name=name, seed=seed, configuration_hash=digest)
+        observer = observer or Observer()
+        if observer.on_folder is not None:
+            observer.on_folder(path)
+        run = _Run(model, task, plan, folder, seed, observer, save_every)
+        found = None if plan.target is None else run.search(timer)
+        stages = run.rounds() if found is None else found.stages
+        return conclude(
+            run.build(), task, stages, folder, name=name, seed=seed, configuration_hash=digest, found=found
+        )
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
             f"interrupted; what was done is kept in {path}, but for the epoch under way: "
@@ -140,10 +156,65 @@ class _Run:
             set_dropout(model, self.plan.dropout)
             pruner = Pruner(model, exclude=self.plan.exclude or None)
             snapshot, records = self._train_dense(model)
-            notes = {"dead": {}, "dropout": {}, "early": snapshot, "asked": None, "capped": {}}
+            notes = _notes({}, {}) | {"early": snapshot}
             return StageState(_state(model), pruner.masks, [record.to_json() for record in records], notes)
 
         return self._stage("dense", 0, self.plan.dense, make)
+
+    def rounds(self) -> Sequence[tuple[str, StageState]]:
+        """The dense network and every round's, by name."""
+        stages = [("dense", self.dense)]
+        for number in range(1, self.plan.rounds + 1):
+            stages.append((f"round-{number:02d}", self.round(number, stages[-1][1])))
+        return stages
+
+    def search(self, timer: Timer) -> Found:
+        """What the plan's target asks for."""
+        plan = self.plan
+        assert plan.target is not None  # noqa: S101  # the caller looked; narrows for mypy
+        price = price_of(plan.target, plan.search.price, self.task.validation_images, timer)
+        return search(plan.target, plan.search, price, self.dense, self.task, self)
+
+    def cut(self, name: str, before: StageState, choose: Choose) -> StageState:
+        """A network cut as a search chose; kept, so that it is chosen once."""
+
+        def make() -> StageState:
+            model, pruner = self._taken_up(before)
+            choice = choose(model, pruner.masks)
+            pruner.restrict(choice.masks)
+            dead = self._sweep(pruner)
+            notes = _notes(dead, {}) | {"choice": choice.to_json()}
+            return StageState(_state(model), pruner.finalize(), [], notes)
+
+        return self.folder.stage(name, make)
+
+    def trial(self, name: str, model: nn.Module, masks: Masks) -> float:
+        """The validation loss of a network cut so and retrained once on some of the images."""
+        plan, task = self.plan, self.task
+        network = copy.deepcopy(model)
+        pruner = Pruner(network, exclude=plan.exclude or None)
+        pruner.restrict(masks)
+        self._sweep(pruner)
+        follow_dropout_rule(network, pruner.masks, plan, task.image_shape)
+        order = torch.randperm(len(task.train), generator=generator(self.seed, name))
+        some = replace(task, train=task.train[order[: plan.search.trial]])
+        once = plan.retrain[0].model_copy(update={"epochs": 1})
+        self._retrain(name, 0, network, pruner, (once,), some)
+        return evaluate(network, task.validation_images, task.validation_labels).loss
+
+    def retrain(self, name: str, number: int, cut: StageState, *, last: bool) -> StageState:
+        """A cut network, its remaining weights trained."""
+        phases = self.plan.final if last and self.plan.final is not None else self.plan.retrain
+
+        def make() -> StageState:
+            model, pruner = self._taken_up(cut)
+            rates = follow_dropout_rule(model, pruner.masks, self.plan, self.task.image_shape)
+            records = self._retrain(name, number, model, pruner, phases)
+            masks = pruner.finalize()
+            notes = _notes(cut.notes["dead"], rates)
+            return StageState(_state(model), masks, [record.to_json() for record in records], notes)
+
+        return self._stage(name, number, phases, make)
 
     def round(self, number: int, before: StageState) -> StageState:
         """Steps 2 and 3: prune connections, train the weights that are left."""
@@ -155,30 +226,35 @@ class _Run:
         return self._stage(f"round-{number:02d}", number, phases, make)
 
     def _prune_and_retrain(self, number: int, before: StageState, phases: tuple[Phase, ...]) -> StageState:
-        name, plan, shape = f"round-{number:02d}", self.plan, self.task.image_shape
-        model = self.build()
-        model.load_state_dict(dict(before.model))
-        pruner = Pruner(model, exclude=plan.exclude or None)
-        pruner.restrict(before.masks)
+        name, plan = f"round-{number:02d}", self.plan
+        model, pruner = self._taken_up(before)
         target = self._reachable(number / plan.rounds, model, pruner)
         if plan.gradual is None:
             pruner.prune(target.criterion)
-        swept = pruner.sweep(shape) if plan.sweep else None
+        dead = self._sweep(pruner)
         self._choose_survivors(model, pruner, number)
-        rates = follow_dropout_rule(model, pruner.masks, plan, shape)
+        rates = follow_dropout_rule(model, pruner.masks, plan, self.task.image_shape)
         records = self._retrain(name, number, model, pruner, phases)
-        if plan.gradual is not None and plan.sweep:
-            swept = pruner.sweep(shape)
+        if plan.gradual is not None:
+            dead = self._sweep(pruner)
         masks = pruner.finalize()
-        dead = {} if swept is None else {layer: asdict(found) for layer, found in swept.dead.items()}
-        notes = {
-            "dead": dead,
-            "dropout": rates,
-            "early": {},
-            "asked": target.asked,
-            "capped": {layer: dict(found) for layer, found in target.capped.items()},
-        }
+        capped = {layer: dict(found) for layer, found in target.capped.items()}
+        notes = _notes(dead, rates) | {"asked": target.asked, "capped": capped}
         return StageState(_state(model), masks, [record.to_json() for record in records], notes)
+
+    def _taken_up(self, before: StageState) -> tuple[nn.Module, Pruner]:
+        model = self.build()
+        model.load_state_dict(dict(before.model))
+        pruner = Pruner(model, exclude=self.plan.exclude or None)
+        pruner.restrict(before.masks)
+        return model, pruner
+
+    def _sweep(self, pruner: Pruner) -> dict[str, Any]:
+        """Remove dead neurons, if the plan says so; what was found, as JSON values."""
+        if not self.plan.sweep:
+            return {}
+        dead = pruner.sweep(self.task.image_shape).dead
+        return {layer: asdict(found) for layer, found in dead.items()}
 
     def _train_dense(self, model: nn.Module) -> tuple[dict[str, Tensor], list[EpochRecord]]:
         rewind = self.plan.survivors if isinstance(self.plan.survivors, Rewind) else None
@@ -196,17 +272,25 @@ class _Run:
         return snapshot, records
 
     def _retrain(
-        self, name: str, number: int, model: nn.Module, pruner: Pruner, phases: tuple[Phase, ...]
+        self,
+        name: str,
+        number: int,
+        model: nn.Module,
+        pruner: Pruner,
+        phases: tuple[Phase, ...],
+        trial_on: Task | None = None,
     ) -> list[EpochRecord]:
         if not self.plan.compact:
             gradual = None
             if self.plan.gradual is not None:
                 gradual = self._gradual(self.plan.gradual, number, phases[0], model, pruner)
-            return self._run_phases(name, model, pruner, phases, gradual)
+            return self._run_phases(name, model, pruner, phases, gradual, trial_on=trial_on)
         small = compact(model, pruner.masks, self.task.image_shape)
         inner = Pruner(small.model, exclude=self.plan.exclude or None)
         inner.restrict(small.masks)
-        records = self._run_phases(name, small.model, inner, phases, total_weights=pruner.masks.total)
+        records = self._run_phases(
+            name, small.model, inner, phases, total_weights=pruner.masks.total, trial_on=trial_on
+        )
         inner.finalize()
         expand_into(model, small)
         return records
@@ -219,24 +303,27 @@ class _Run:
         phases: tuple[Phase, ...],
         gradual: Gradual | None = None,
         total_weights: int | None = None,
+        trial_on: Task | None = None,
     ) -> list[EpochRecord]:
+        progress = Progress(
+            self.folder.partial(stage), self.save_every, self.observer.on_batch, self._log_epoch
+        )
         return run_phases(
             _for_training(model),
-            self.task,
+            trial_on or self.task,
             phases,
             seed=self.seed,
             stage=stage,
             pruner=pruner,
             gradual=gradual,
             distillation=None if pruner is None else self._distillation,
-            progress=Progress(
-                self.folder.partial(stage), self.save_every, self.observer.on_batch, self._log_epoch
-            ),
+            progress=progress if trial_on is None else None,  # what is tried out is neither kept nor told
             total_weights=total_weights,
         )
 
     def _reachable(self, progress: float, model: nn.Module, pruner: Pruner) -> Reachable:
         names = aliases(prunable_weights(model))
+        assert self.plan.cut is not None  # noqa: S101  # rounds are of plans that have one; narrows for mypy
         return reachable(self.plan.cut.at(progress, self.seed), pruner.masks, names)
 
     def _gradual(
@@ -279,7 +366,8 @@ class _Run:
         if self.observer.on_stage is not None:
             finished = (self.folder.path / "stages" / f"{name}.pt").exists()
             epochs = sum(phase.epochs for phase in phases)
-            self.observer.on_stage(name, number, self.plan.rounds + 1, epochs, finished)
+            rounds = self.plan.rounds if self.plan.target is None else self.plan.search.rounds
+            self.observer.on_stage(name, number, rounds + 1, epochs, finished)
         state = self.folder.stage(name, make)
         load_into(self.build(), state.model, f"{self.folder.path / 'stages' / name}.pt")
         self.folder.finished(state.history)
@@ -289,6 +377,10 @@ class _Run:
         self.folder.log(record.to_json())
         if self.observer.on_epoch is not None:
             self.observer.on_epoch(record)
+
+
+def _notes(dead: Mapping[str, Any], rates: Mapping[str, float]) -> dict[str, Any]:
+    return {"dead": dict(dead), "dropout": dict(rates), "early": {}, "asked": None, "capped": {}}
 
 
 def _for_training(model: nn.Module) -> nn.Module:
