@@ -1,9 +1,9 @@
-"""The compiled core: programs of steps over planned memory. Made by native/bindings; thin over its C interface.
+"""The compiled core: programs of steps over planned memory. Thin over the C interface; see native/bindings.
 
-A ``Ref`` says where a tensor lies: ``(space, index)`` with space 0 none, 1 arena (index: an offset in bytes, a multiple
-of 64), 2 input, 3 output, 4 constant. An ``Activation`` is ``(kind, alpha, beta)``: kind 0 is none, then come
-``secateur.format.graph.ActivationKind`` in their order. Tensors are float32 and C-contiguous; sizes are in elements where
-their name does not say bytes. Everything that cannot be is a ``ValueError`` that names it.
+A ``Ref`` says where a tensor lies: ``(space, index)`` with space 0 none, 1 arena (index: an offset in bytes,
+a multiple of 64), 2 input, 3 output, 4 constant. An ``Activation`` is ``(kind, alpha, beta)``: kind 0 is
+none, then come ``secateur.format.graph.ActivationKind`` in their order. Tensors are float32 and C-contiguous;
+sizes are in elements where their name does not say bytes. What cannot be is a ``ValueError`` that names it.
 """
 
 from collections.abc import Sequence
@@ -15,10 +15,11 @@ from numpy.typing import NDArray
 Ref = tuple[int, int]
 Activation = tuple[int, float, float]
 Array = NDArray[Any]
+Sizes = Sequence[int]
 Isa = Literal["scalar", "avx2", "avx512"]
 
 def isa() -> Isa:
-    """What programs run on: what ``SECATEUR_ISA`` names, or else the best of this build and this processor."""
+    """What programs run on: what ``SECATEUR_ISA`` names, or else the best there is."""
 
 def isas() -> list[Isa]:
     """What this build and this processor have, the best last."""
@@ -70,7 +71,7 @@ class Program:
         """No more steps come. Refuses steps that leave an arena of so many bytes."""
 
     def run(self, inputs: list[Array], outputs: list[Array], threads: int) -> None:
-        """Run all steps without the interpreter's lock. Lengths are checked, element types are the caller's business."""
+        """Run all steps without the interpreter's lock. Lengths are checked, types are not."""
 
     def time(self, inputs: list[Array], outputs: list[Array], threads: int, repeats: int) -> list[int]:
         """Nanoseconds of each of so many runs."""
@@ -167,9 +168,9 @@ class Program:
         left: Ref,
         right: Ref,
         output: Ref,
-        left_shape: Sequence[int],
-        right_shape: Sequence[int],
-        output_shape: Sequence[int],
+        left_shape: Sizes,
+        right_shape: Sizes,
+        output_shape: Sizes,
         activation: Activation,
     ) -> None: ...
     def pool(
@@ -206,33 +207,29 @@ class Program:
         beta: float,
         k: float,
     ) -> None: ...
-    def concat(self, sources: Sequence[Ref], sizes: Sequence[int], output: Ref, outer: int) -> None: ...
+    def concat(self, sources: Sequence[Ref], sizes: Sizes, output: Ref, outer: int) -> None: ...
     def slice(
         self,
         source: Ref,
         output: Ref,
-        shape_in: Sequence[int],
-        starts: Sequence[int],
-        steps: Sequence[int],
-        shape_out: Sequence[int],
+        shape_in: Sizes,
+        starts: Sizes,
+        steps: Sizes,
+        shape_out: Sizes,
     ) -> None: ...
     def pad(
         self,
         source: Ref,
         output: Ref,
-        shape_in: Sequence[int],
-        before: Sequence[int],
-        shape_out: Sequence[int],
+        shape_in: Sizes,
+        before: Sizes,
+        shape_out: Sizes,
         mode: str,
         value: float,
     ) -> None: ...
-    def transpose(
-        self, source: Ref, output: Ref, shape_in: Sequence[int], permutation: Sequence[int]
-    ) -> None: ...
-    def reduce(
-        self, kind: str, source: Ref, output: Ref, shape_in: Sequence[int], axes: Sequence[int]
-    ) -> None: ...
-    def expand(self, source: Ref, output: Ref, shape_in: Sequence[int], shape_out: Sequence[int]) -> None: ...
+    def transpose(self, source: Ref, output: Ref, shape_in: Sizes, permutation: Sizes) -> None: ...
+    def reduce(self, kind: str, source: Ref, output: Ref, shape_in: Sizes, axes: Sizes) -> None: ...
+    def expand(self, source: Ref, output: Ref, shape_in: Sizes, shape_out: Sizes) -> None: ...
     def gather(
         self, source: Ref, indices: Ref, output: Ref, outer: int, size: int, inner: int, count: int
     ) -> None:
@@ -243,8 +240,8 @@ class Program:
         left: Ref,
         right: Ref,
         output: Ref,
-        left_shape: Sequence[int],
-        right_shape: Sequence[int],
-        output_shape: Sequence[int],
+        left_shape: Sizes,
+        right_shape: Sizes,
+        output_shape: Sizes,
     ) -> None: ...
     def copy(self, source: Ref, output: Ref, count: int) -> None: ...
