@@ -26,8 +26,10 @@ from secateur.format.graph import DataType, Dim, Value, resolve
 SYMBOLIC_PROBES = (1, 2, 7)
 FIXED_PROBES = (1,)
 
-# The result depends on the input's shape alone, so that it is known though the input is not.
-_OF_SHAPE = ("Shape", "Size")
+# Inputs of which the result takes the shape or the type alone, so that it is known though they are not.
+_NUMBERS_UNREAD = {"Shape": 0, "Size": 0, "CastLike": 1}
+# ONNX infers no shape for the first definition of this one, whose output is shaped like its input.
+_SHAPED_LIKE_INPUT = ("GroupNormalization",)
 _RANDOM = (
     "Bernoulli",
     "Multinomial",
@@ -65,12 +67,17 @@ def folds(call: Call) -> bool:
         call: The node; its outputs are not looked at.
 
     Returns:
-        True where all that it reads is known, or it reads no more than a shape.
+        True where every number that it reads is known.
+
+    Raises:
+        UnsupportedModelError: It draws random numbers.
     """
     if call.operator in _RANDOM:
         raise call.refused("it draws random numbers", "networks that give the same for the same input")
-    return call.operator in _OF_SHAPE or all(
-        operand is None or isinstance(operand, Known) for operand in call.inputs
+    unread = _NUMBERS_UNREAD.get(call.operator)
+    return all(
+        operand is None or isinstance(operand, Known) or position == unread
+        for position, operand in enumerate(call.inputs)
     )
 
 
@@ -168,12 +175,14 @@ def _types(call: Call, node: onnx.NodeProto, opsets: Opsets, probe: int) -> Mapp
         advice = (
             "inputs of shapes that fit together"
             if probe == 0
-            else "networks that fit every batch size, or inputs of a fixed size (this model has a size inside "
-            "that is fixed to the batch it was exported with: export it with a dynamic batch)"
+            else "networks that fit every batch size, or inputs of a fixed size (this model holds a size "
+            "that is the batch it was exported with: export it with a dynamic batch)"
         )
         raise call.refused(
             f"its inputs ({shapes}) do not fit at batch size {batch}: {error}", advice
         ) from error
+    if call.operator in _SHAPED_LIKE_INPUT:
+        return {node.output[0]: types[node.input[0]]}
     return result
 
 

@@ -1,8 +1,14 @@
-"""The way into the compiler: a model becomes an optimised network."""
+"""The way into the compiler: a model, from whichever framework, becomes an optimised network."""
 
 from __future__ import annotations
 
+import inspect
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import onnx
 
@@ -10,6 +16,10 @@ from secateur.compiler.lower import lower
 from secateur.compiler.network import Network
 from secateur.compiler.onnxfile import read_model
 from secateur.compiler.passes import optimise
+from secateur.errors import MissingExtraError, UnsupportedModelError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
 
 def load_network(source: str | Path | onnx.ModelProto) -> Network:
@@ -26,3 +36,118 @@ def load_network(source: str | Path | onnx.ModelProto) -> Network:
         UnsupportedModelError: The model uses what cannot be translated; the message names the node.
     """
     return optimise(lower(read_model(source)))
+
+
+def network_of_module(
+    module: nn.Module, example_inputs: Sequence[Any], *, dynamic_batch: bool = True
+) -> Network:
+    """Translate a torch module to a network, by way of ONNX.
+
+    Args:
+        module: The network; its modes, weights and gradients stay as they are.
+        example_inputs: What its ``forward`` takes, as tensors or arrays, at least one; any batch size.
+        dynamic_batch: Whether the first dimension of every input is the batch and may be of any size; if not,
+            every size is that of the examples.
+
+    Returns:
+        The network as it is in evaluation mode.
+
+    Raises:
+        UnsupportedModelError: torch cannot export the module, or the network cannot be translated.
+        MissingExtraError: The package ``onnxscript`` is not installed.
+
+    Example:
+        >>> import torch
+        >>> module = torch.nn.Sequential(torch.nn.Linear(8, 4), torch.nn.ReLU())
+        >>> network = network_of_module(module, [torch.ones(1, 8)])
+        >>> [type(node).__name__ for node in network.graph.nodes]
+        ['Linear']
+    """
+    return load_network(onnx_of_module(module, example_inputs, dynamic_batch=dynamic_batch))
+
+
+def onnx_of_module(
+    module: nn.Module, example_inputs: Sequence[Any], *, dynamic_batch: bool = True
+) -> onnx.ModelProto:
+    """A torch module as an ONNX model.
+
+    Args:
+        module: The network; its modes, weights and gradients stay as they are.
+        example_inputs: What its ``forward`` takes, as tensors or arrays, at least one; any batch size.
+        dynamic_batch: Whether the first dimension of every input is the batch and may be of any size.
+
+    Returns:
+        The model as it is in evaluation mode, in memory.
+
+    Raises:
+        UnsupportedModelError: torch cannot export the module.
+        MissingExtraError: The package ``onnxscript`` is not installed.
+    """
+    import torch  # noqa: PLC0415  # the compiler works where torch is not installed
+
+    from secateur.pruning.modes import evaluating  # noqa: PLC0415  # needs torch
+
+    examples = tuple(_example(torch.as_tensor(given), widen=dynamic_batch) for given in example_inputs)
+    batch = torch.export.Dim("batch")
+    shapes = tuple({0: batch} if example.ndim else None for example in examples) if dynamic_batch else None
+    try:
+        with evaluating(module), torch.no_grad(), _quiet():
+            program = torch.onnx.export(
+                module,
+                examples,
+                dynamo=True,
+                dynamic_shapes=shapes and _as_parameters(module, shapes),
+                verbose=False,
+            )
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f"compiling a torch module needs {error.name!r}, which is not installed: "
+            'pip install "secateur[compile]"'
+        ) from error
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
+        advice = "; if it works on one batch size only, compile it with a fixed one" if dynamic_batch else ""
+        raise UnsupportedModelError(
+            f"torch.onnx.export cannot export {type(module).__name__}: {_first_line(error)}; expected a "
+            "module "
+            f"without data-dependent control flow that runs on the example inputs{advice}"
+        ) from error
+    assert program is not None  # noqa: S101  # with dynamo, a program is what it returns; narrows for mypy
+    model: onnx.ModelProto = program.model_proto
+    return model
+
+
+def _example(tensor: Tensor, *, widen: bool) -> Tensor:
+    # torch.export takes a size of 1 for a constant.
+    return tensor.expand(2, *tensor.shape[1:]) if widen and tensor.ndim and len(tensor) == 1 else tensor
+
+
+def _as_parameters(module: nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...]:
+    # One entry for each parameter of forward: what ``*inputs`` takes is one tuple.
+    for index, parameter in enumerate(inspect.signature(module.forward).parameters.values()):
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            return (*shapes[:index], shapes[index:])
+    return shapes
+
+
+def _first_line(error: Exception) -> str:
+    cause: BaseException = error
+    while cause.__cause__ is not None:
+        cause = cause.__cause__
+    return str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    # What torch says about its own future, and of packages that it misses, is nothing that our users can
+    # mend.
+    logger = logging.getLogger("torch")
+    before = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.filterwarnings("ignore", message=".*axis name: batch will not be used")
+            yield
+    finally:
+        logger.setLevel(before)

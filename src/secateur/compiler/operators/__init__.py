@@ -40,6 +40,7 @@ from secateur.compiler.operators.normalisation import (
     instance_normalisation,
     layer_normalisation,
     local_response_normalisation,
+    rms_normalisation,
 )
 from secateur.compiler.operators.pooling import global_pool, pool
 from secateur.compiler.operators.reduction import reduce, reduce_of, softmax
@@ -52,6 +53,7 @@ OPERATORS: Mapping[str, Translator] = {
     "AveragePool": pool("average"),
     "BatchNormalization": batch_normalisation,
     "Cast": reshape,
+    "CastLike": reshape,
     "Celu": elu,
     "Clip": clip,
     "Concat": concat,
@@ -87,6 +89,7 @@ OPERATORS: Mapping[str, Translator] = {
     "PRelu": prelu,
     "Pad": pad,
     "Pow": power,
+    "RMSNormalization": rms_normalisation,
     "Reciprocal": reciprocal,
     "ReduceL1": reduce_of("absolute", "sum", None),
     "ReduceL2": reduce_of("square", "sum", "sqrt"),

@@ -22,7 +22,7 @@ from secateur.format.graph import (
 
 
 def reshape(call: Call, build: Builder) -> None:
-    """Reshape, Flatten, Squeeze, Unsqueeze, Identity, and Dropout and Cast that change nothing."""
+    """Reshape, Flatten, Squeeze, Unsqueeze, Identity, and Dropout and casts that change nothing."""
     if call.operator == "Dropout" and call.version >= 12 and call.has(2):
         training = call.array(2, "training_mode")
         if training.reshape(()):
@@ -229,7 +229,8 @@ def space_to_depth(call: Call, build: Builder) -> None:
     channels, height, width = call.fixed_dims(tuple(rest), "its images")
     block = call.integer("blocksize", 1)
     shape = (batch, channels, height // block, block, width // block, block)
-    _regroup(call, build, shape, (0, 3, 5, 1, 2, 4), source.name, target.name)
+    order = (0, 3, 5, 1, 2, 4) if call.text("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
+    _regroup(call, build, shape, order, source.name, target.name)
 
 
 def _regroup(

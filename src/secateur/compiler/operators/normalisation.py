@@ -10,7 +10,15 @@ from secateur.compiler.builder import Builder
 from secateur.compiler.network import Array
 from secateur.compiler.operands import Call, Known
 from secateur.compiler.operators.arithmetic import combine
-from secateur.format.graph import LayerNorm, LocalResponseNorm, Reshape, Shape
+from secateur.format.graph import (
+    Activation,
+    Elementwise,
+    LayerNorm,
+    LocalResponseNorm,
+    Reduce,
+    Reshape,
+    Shape,
+)
 
 
 def batch_normalisation(call: Call, build: Builder) -> None:
@@ -43,10 +51,11 @@ def _scale_and_shift(call: Call, build: Builder, source: str, factor: Array, shi
 
 def layer_normalisation(call: Call, build: Builder) -> None:
     """LayerNormalization over the dimensions from an axis on."""
-    source, target = call.value(0), call.only_output()
+    source, target = call.value(0), call.output
     axis = call.axis(-1, len(source.shape))
     if call.integer("stash_type", 1) != 1:
         raise call.refused("stash_type is not float32", "statistics in float32")
+    _statistics(call, build, axis)
     inner = call.fixed_dims(source.shape[axis:], "the normalised dimensions")
     operands = [call.operand(position) if call.has(position) else None for position in (1, 2)]
     arrays = [operand.fixed if isinstance(operand, Known) else None for operand in operands]
@@ -77,6 +86,44 @@ def layer_normalisation(call: Call, build: Builder) -> None:
             target.shape,
             last,
         )
+
+
+def _statistics(call: Call, build: Builder, axis: int) -> None:
+    # The mean and ``1 / sqrt(variance + epsilon)``, for the few who read them.
+    source, (_, mean, deviation) = call.value(0), (*call.outputs, None, None)[:3]
+    axes = tuple(range(axis, len(source.shape)))
+    kept = (*source.shape[:axis], *(1,) * len(axes))
+    if mean is not None:
+        build.add(Reduce(build.node_name(f"{call.name}.mean"), "mean", source.name, mean.name, axes))
+    if deviation is None:
+        return
+    centre, variance, root = (
+        build.temporary(f"{call.name}.{part}", kept) for part in ("centre", "variance", "root")
+    )
+    build.add(Reduce(build.node_name(f"{call.name}.centre"), "mean", source.name, centre.name, axes))
+    centred = combine(build, call, "subtract", source.name, centre.name, source.shape)
+    squares = combine(build, call, "multiply", centred, centred, source.shape)
+    build.add(Reduce(build.node_name(f"{call.name}.variance"), "mean", squares, variance.name, axes))
+    epsilon = build.scalar(call.number("epsilon", 1e-5), f"{call.name}.epsilon")
+    shifted = combine(build, call, "add", variance.name, epsilon, kept)
+    build.add(Elementwise(build.node_name(f"{call.name}.root"), shifted, root.name, Activation("sqrt")))
+    combine(build, call, "divide", build.scalar(1.0, f"{call.name}.one"), root.name, kept, deviation)
+
+
+def rms_normalisation(call: Call, build: Builder) -> None:
+    """RMSNormalization: ``x / sqrt(mean x^2 + epsilon) * scale`` over the dimensions from an axis on."""
+    source, target = call.value(0), call.only_output()
+    axis = call.axis(-1, len(source.shape))
+    axes = tuple(range(axis, len(source.shape)))
+    kept = (*source.shape[:axis], *(1,) * len(axes))
+    mean, root = (build.temporary(f"{call.name}.{part}", kept) for part in ("mean", "root"))
+    squares = combine(build, call, "multiply", source.name, source.name, source.shape)
+    build.add(Reduce(build.node_name(f"{call.name}.mean"), "mean", squares, mean.name, axes))
+    epsilon = build.scalar(call.number("epsilon", 1e-5), f"{call.name}.epsilon")
+    shifted = combine(build, call, "add", mean.name, epsilon, kept)
+    build.add(Elementwise(build.node_name(f"{call.name}.root"), shifted, root.name, Activation("sqrt")))
+    normed = combine(build, call, "divide", source.name, root.name, source.shape)
+    combine(build, call, "multiply", normed, build.name(call, call.operand(1)), target.shape, target)
 
 
 def instance_normalisation(call: Call, build: Builder) -> None:
