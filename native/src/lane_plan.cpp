@@ -147,6 +147,22 @@ void choose_tile(LanePlan& plan, const WeightedKernels& kernels, const LaneWork&
   }
 }
 
+// The output channels of an item: few enough for the cache, and items enough for some threads.
+void choose_slices(LanePlan& chosen, const WeightedKernels& kernels, const LaneWork& work, double cycles) {
+  const std::int64_t unit = work.panel ? kernels.panel_channels : 1;
+  chosen.small = cycles < SMALL_CYCLES;
+  chosen.band_rows = chosen.tile_rows;
+  const std::int64_t all = divide_up(chosen.group_out(), unit) * unit;
+  const std::int64_t channel_bytes = chosen.band_rows * chosen.region_columns * chosen.lanes * 4;
+  std::int64_t slices = divide_up(all * channel_bytes, SLICE_BYTES);
+  const std::int64_t others = chosen.image_groups() * chosen.bands() * chosen.shape.groups;
+  if (cycles > 2 * SMALL_CYCLES) {
+    while (others * slices < ENOUGH_ITEMS && divide_up(all, slices + 1) >= 32) ++slices;
+    if (others * slices % 2 == 1 && others * slices < 4 * ENOUGH_ITEMS && all / (slices + 1) >= 32) ++slices;
+  }
+  chosen.slice = divide_up(divide_up(all, slices), unit) * unit;
+}
+
 }  // namespace
 
 LanePlan plan_lanes(const ConvolutionShape& shape, const WeightedKernels& kernels, const LaneWork& work) {
@@ -164,18 +180,32 @@ LanePlan plan_lanes(const ConvolutionShape& shape, const WeightedKernels& kernel
     }
     if (!work.images) break;
   }
-  const std::int64_t unit = work.panel ? kernels.panel_channels : 1;
-  chosen.band_rows = chosen.tile_rows;
-  const std::int64_t all = divide_up(chosen.group_out(), unit) * unit;
-  const std::int64_t channel_bytes = chosen.band_rows * chosen.region_columns * chosen.lanes * 4;
-  std::int64_t slices = divide_up(all * channel_bytes, SLICE_BYTES);
-  const std::int64_t others = chosen.image_groups() * chosen.bands() * shape.groups;
-  chosen.small = best < SMALL_CYCLES;
-  if (best > 2 * SMALL_CYCLES) {
-    while (others * slices < ENOUGH_ITEMS && divide_up(all, slices + 1) >= 32) ++slices;
-    if (others * slices % 2 == 1 && others * slices < 4 * ENOUGH_ITEMS && all / (slices + 1) >= 32) ++slices;
+  choose_slices(chosen, kernels, work, best);
+  return chosen;
+}
+
+LanePlan plan_batch(const LinearShape& shape, const WeightedKernels& kernels, const LaneWork& work) {
+  LanePlan plan;
+  plan.shape.images = shape.rows;
+  plan.shape.in_channels = shape.in;
+  plan.shape.out_channels = shape.out;
+  plan.lanes = kernels.lanes;
+  plan.lane_columns = 1;
+  LanePlan chosen = plan;
+  double best = std::numeric_limits<double>::infinity();
+  const std::int64_t vectors = divide_up(shape.rows, plan.lanes);
+  const std::int64_t most = std::min<std::int64_t>(work.panel ? MAX_TILE_COLUMNS : kernels.max_tile, vectors);
+  for (std::int64_t columns = 1; columns <= most; ++columns) {
+    plan.region_columns = plan.tile_columns = columns;
+    plan.lane_images = plan.lanes * columns;
+    plan.block = block_positions(plan, work.panel ? PANEL_BLOCK_BYTES : SPARSE_BLOCK_BYTES);
+    const double cost = work.panel ? panel_cost(plan, kernels) : sparse_cost(plan, work.nonzeros);
+    if (cost < best) {
+      best = cost;
+      chosen = plan;
+    }
   }
-  chosen.slice = divide_up(divide_up(all, slices), unit) * unit;
+  choose_slices(chosen, kernels, work, best);
   return chosen;
 }
 

@@ -64,4 +64,7 @@ struct LaneWork {
 
 LanePlan plan_lanes(const ConvolutionShape& shape, const WeightedKernels& kernels, const LaneWork& work);
 
+// A linear layer is the convolution of a row of pixels, each of them as many rows of the batch as a vector has lanes.
+LanePlan plan_batch(const LinearShape& shape, const WeightedKernels& kernels, const LaneWork& work);
+
 }  // namespace secateur

@@ -1,0 +1,81 @@
+#include "line_layout.h"
+
+#include "matrix_entries.h"
+
+namespace secateur {
+namespace {
+
+constexpr std::int64_t BRIDGE = 256;  // positions that a filler advances
+
+void take_values(OwnedLines& lines, const Matrix& matrix, std::size_t entries) {
+  const std::size_t bytes = entries * static_cast<std::size_t>(value_bytes(matrix.type));
+  lines.values = aligned_bytes(bytes);
+  std::memset(lines.values.get(), 0, bytes);
+  lines.view.type = matrix.type;
+  lines.view.entries = static_cast<std::int64_t>(entries);
+}
+
+}  // namespace
+
+std::size_t OwnedLines::size() const {
+  return static_cast<std::size_t>(view.entries * value_bytes(view.type)) + bytes.size() +
+         positions.size() * sizeof(std::uint16_t) + starts.size() * sizeof(std::uint32_t);
+}
+
+OwnedLines to_gaps(const Matrix& matrix) {
+  OwnedLines out;
+  // Twice: to count the entries, fillers included, and to write them.
+  const auto walk = [&](auto entry) {
+    std::int64_t line = -1;
+    std::int64_t next = 0;
+    each_nonzero(matrix, [&](std::int64_t at_line, std::int64_t position, std::int64_t source) {
+      if (at_line != line) next = 0;
+      line = at_line;
+      for (; position - next >= BRIDGE; next += BRIDGE) entry(line, 255, -1);
+      entry(line, static_cast<std::uint8_t>(position - next), source);
+      next = position + 1;
+    });
+  };
+  out.starts.assign(static_cast<std::size_t>(matrix.lines) + 1, 0);
+  walk([&](std::int64_t line, std::uint8_t, std::int64_t) { ++out.starts[static_cast<std::size_t>(line) + 1]; });
+  for (std::size_t line = 0; line + 1 < out.starts.size(); ++line) out.starts[line + 1] += out.starts[line];
+  take_values(out, matrix, out.starts.back());
+  out.bytes.reserve(out.starts.back());
+  walk([&](std::int64_t, std::uint8_t gap, std::int64_t source) {
+    if (source >= 0) copy_value(matrix, source, out.values.get(), static_cast<std::int64_t>(out.bytes.size()));
+    out.bytes.push_back(gap);
+  });
+  out.view.layout = LayoutKind::gap8;
+  out.view.lines = matrix.lines;
+  out.view.length = matrix.length;
+  out.view.values = out.values.get();
+  out.view.indices = out.bytes.data();
+  out.view.starts = out.starts.data();
+  return out;
+}
+
+OwnedLines transposed(const Matrix& matrix) {
+  OwnedLines out;
+  out.starts.assign(static_cast<std::size_t>(matrix.length) + 1, 0);
+  each_nonzero(matrix, [&](std::int64_t, std::int64_t position, std::int64_t) {
+    ++out.starts[static_cast<std::size_t>(position) + 1];
+  });
+  for (std::size_t i = 0; i + 1 < out.starts.size(); ++i) out.starts[i + 1] += out.starts[i];
+  take_values(out, matrix, out.starts.back());
+  out.positions.resize(out.starts.back());
+  std::vector<std::uint32_t> next(out.starts.begin(), out.starts.end() - 1);
+  each_nonzero(matrix, [&](std::int64_t line, std::int64_t position, std::int64_t source) {
+    const std::uint32_t at = next[static_cast<std::size_t>(position)]++;
+    copy_value(matrix, source, out.values.get(), at);
+    out.positions[at] = static_cast<std::uint16_t>(line);
+  });
+  out.view.layout = LayoutKind::index16;
+  out.view.lines = matrix.length;
+  out.view.length = matrix.lines;
+  out.view.values = out.values.get();
+  out.view.indices = out.positions.data();
+  out.view.starts = out.starts.data();
+  return out;
+}
+
+}  // namespace secateur

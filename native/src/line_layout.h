@@ -1,0 +1,29 @@
+// Matrices brought into another layout, for kernels that need it.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "aligned.h"
+#include "secateur/matrix.h"
+
+namespace secateur {
+
+// A matrix that owns its arrays. Moving it keeps the view's pointers good.
+struct OwnedLines {
+  Matrix view;
+  AlignedBytes values;
+  std::vector<std::uint8_t> bytes;
+  std::vector<std::uint16_t> positions;
+  std::vector<std::uint32_t> starts;
+
+  std::size_t size() const;
+};
+
+// The same lines as gaps of a byte.
+OwnedLines to_gaps(const Matrix& matrix);
+
+// Lines become positions and positions lines, as index16: at most 65536 lines.
+OwnedLines transposed(const Matrix& matrix);
+
+}  // namespace secateur

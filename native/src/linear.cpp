@@ -1,0 +1,59 @@
+#include "aligned.h"
+#include "line_layout.h"
+#include "linear_steps.h"
+#include "secateur/weighted.h"
+
+namespace secateur {
+namespace {
+
+constexpr std::int64_t MAX_POSITIONS = 65536;  // of index16, which transposed weights go through
+
+// Looping over rows reads the whole matrix for each: beyond some rows the batch kernels are better by far.
+constexpr std::int64_t MAX_LOOPED_ROWS = 16;
+
+}  // namespace
+
+bool applicable(LinearKernel kernel, const LinearShape& shape, const Matrix& weights, bool columns, Isa) {
+  switch (kernel) {
+    case LinearKernel::inputs: return columns && shape.rows <= MAX_LOOPED_ROWS;
+    case LinearKernel::outputs:
+      return !columns && weights.layout != LayoutKind::dense && shape.rows <= MAX_LOOPED_ROWS;
+    case LinearKernel::dense: return !columns && weights.layout == LayoutKind::dense;
+    case LinearKernel::sparse_batch:
+    case LinearKernel::panel_batch: return shape.rows > 1 && (!columns || shape.in <= MAX_POSITIONS);
+  }
+  return false;
+}
+
+std::size_t linear_workspace_bytes(LinearKernel kernel, const LinearShape& shape, const Matrix& weights, bool, Isa) {
+  if (kernel != LinearKernel::inputs) return 0;
+  const std::int64_t partials = input_partials(shape, weights);
+  if (partials == 1) return 0;
+  return aligned_up(static_cast<std::size_t>(shape.rows * partials * shape.out) * sizeof(float));
+}
+
+std::vector<std::unique_ptr<WeightedStep>> make_linear(LinearKernel kernel, Isa isa, const LinearShape& shape,
+                                                       const Matrix& weights, bool columns, Ref source, Ref output,
+                                                       Ref bias, Ref residual, Activation activation, Ref workspace) {
+  const WeightedKernels& kernels = weighted_kernels(isa);
+  const LayerRefs refs{source, output, bias, residual, activation};
+  std::vector<std::unique_ptr<WeightedStep>> steps;
+  switch (kernel) {
+    case LinearKernel::inputs: return make_inputs_linear(kernels, shape, weights, refs, workspace);
+    case LinearKernel::outputs:
+    case LinearKernel::dense: steps.push_back(make_outputs_linear(kernels, shape, weights, refs)); break;
+    case LinearKernel::sparse_batch:
+    case LinearKernel::panel_batch: {
+      const bool panel = kernel == LinearKernel::panel_batch;
+      if (columns) {
+        steps.push_back(make_batch_linear(kernels, shape, transposed(weights).view, refs, panel));
+      } else {
+        steps.push_back(make_batch_linear(kernels, shape, weights, refs, panel));
+      }
+      break;
+    }
+  }
+  return steps;
+}
+
+}  // namespace secateur

@@ -1,0 +1,70 @@
+#include <algorithm>
+
+#include "line_layout.h"
+#include "linear_steps.h"
+#include "matrix_entries.h"
+
+namespace secateur {
+namespace {
+
+// Ten microseconds and less: sparse entries at one a cycle, dense ones at the speed of the second-level cache.
+constexpr std::int64_t SMALL_ENTRIES = 30'000;
+constexpr std::int64_t SMALL_DENSE_BYTES = 400'000;
+constexpr std::int64_t ITEMS = 16;
+
+class GatherLinear final : public WeightedStep {
+ public:
+  GatherLinear(const WeightedKernels& kernels, const LinearShape& shape, const Matrix& weights, const LayerRefs& refs)
+      : kernels_(kernels), shape_(shape), refs_(refs), view_(weights) {
+    if (weights.layout == LayoutKind::bitmask) {
+      owned_ = to_gaps(weights);
+      view_ = owned_.view;
+    }
+    const bool small = view_.layout == LayoutKind::dense
+                           ? view_.entries * value_bytes(view_.type) * shape.rows <= SMALL_DENSE_BYTES
+                           : view_.entries * shape.rows <= SMALL_ENTRIES;
+    // Four lines go side by side.
+    lines_ = small ? shape.out : std::max<std::int64_t>(4, (shape.out / ITEMS + 3) / 4 * 4);
+  }
+
+  std::size_t packed_bytes() const noexcept override { return owned_.view.values == nullptr ? 0 : owned_.size(); }
+  std::int64_t items() const noexcept override { return (shape_.out + lines_ - 1) / lines_; }
+  std::size_t scratch_bytes() const noexcept override {
+    return aligned_up(static_cast<std::size_t>(lines_) * sizeof(float));
+  }
+  void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte* scratch) const noexcept override {
+    float* const sums = reinterpret_cast<float*>(scratch);
+    const float* const x = memory.read<float>(refs_.source);
+    const float* const bias = memory.read<float>(refs_.bias);
+    const float* const residual = memory.read<float>(refs_.residual);
+    float* const output = memory.write<float>(refs_.output);
+    for (std::int64_t item = begin; item < end; ++item) {
+      const std::int64_t first = item * lines_;
+      const std::int64_t last = std::min(first + lines_, shape_.out);
+      for (std::int64_t row = 0; row < shape_.rows; ++row) {
+        kernels_.gather({view_.values, view_.type, view_.layout, view_.indices, view_.starts, first, last, shape_.in,
+                         x + row * shape_.in, sums});
+        const std::int64_t to = row * shape_.out + first;
+        kernels_.finish({sums, bias == nullptr ? nullptr : bias + first, residual == nullptr ? nullptr : residual + to,
+                         output + to, last - first, 0.0f, refs_.activation});
+      }
+    }
+  }
+
+ private:
+  const WeightedKernels& kernels_;
+  const LinearShape shape_;
+  const LayerRefs refs_;
+  OwnedLines owned_;
+  Matrix view_;
+  std::int64_t lines_;
+};
+
+}  // namespace
+
+std::unique_ptr<WeightedStep> make_outputs_linear(const WeightedKernels& kernels, const LinearShape& shape,
+                                                  const Matrix& weights, const LayerRefs& refs) {
+  return std::make_unique<GatherLinear>(kernels, shape, weights, refs);
+}
+
+}  // namespace secateur

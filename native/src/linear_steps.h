@@ -1,0 +1,29 @@
+// The steps that linear layers are made of.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "lane_product.h"
+#include "secateur/weighted.h"
+#include "weighted_kernels.h"
+
+namespace secateur {
+
+// How many partial sums the input-major product keeps: of the layer alone, never of the threads.
+std::int64_t input_partials(const LinearShape& shape, const Matrix& weights);
+
+// Weights as columns; skips the inputs that are zero.
+std::vector<std::unique_ptr<WeightedStep>> make_inputs_linear(const WeightedKernels& kernels, const LinearShape& shape,
+                                                              const Matrix& weights, const LayerRefs& refs,
+                                                              Ref workspace);
+
+// Weights as rows, dense or sparse.
+std::unique_ptr<WeightedStep> make_outputs_linear(const WeightedKernels& kernels, const LinearShape& shape,
+                                                  const Matrix& weights, const LayerRefs& refs);
+
+// Weights as rows; a vector is one feature of several rows of the batch.
+std::unique_ptr<WeightedStep> make_batch_linear(const WeightedKernels& kernels, const LinearShape& shape,
+                                                const Matrix& weights, const LayerRefs& refs, bool panel);
+
+}  // namespace secateur
