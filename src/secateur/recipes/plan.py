@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, assert_never, final
 
 import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
 
 from secateur.datasets import DATASETS
 from secateur.errors import ConfigurationError
@@ -270,7 +270,9 @@ def parse_recipe(content: Any, source: str) -> Recipe:
         ConfigurationError: A key is unknown or missing, or a value has the wrong type or cannot be.
     """
     try:
-        return Recipe.model_validate(content)
+        # Not the house's own validation, whose message does not say where the content comes from.
+        recipe: Recipe = TypeAdapter(Recipe).validate_python(content)
+        return recipe
     except ValidationError as error:
         lines = mistakes(error, content, "the recipe")
         raise ConfigurationError("\n".join([f"{source} is not a valid recipe:", *lines])) from error

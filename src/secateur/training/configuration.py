@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
 import reprlib
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -25,16 +27,48 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, strict=True)
 
     def __init__(self, **values: Any) -> None:
-        try:
+        with _naming_mistakes(type(self), values):
             super().__init__(**values)
-        except ValidationError as error:
-            name = type(self).__name__
-            lines = mistakes(error, values, f"the {name}")
-            raise ConfigurationError("\n".join([f"this is not a valid {name}:", *lines])) from error
 
     # Pydantic's own mark for "calling this is the same as validating": without it a piece inside another
     # would be made by a call, and its mistakes would lose their places.
     __init__.__pydantic_base_init__ = True  # type: ignore[attr-defined]  # an attribute of a function
+
+    @classmethod
+    def model_validate(cls, obj: Any, **options: Any) -> Self:
+        """A piece of configuration from plain values; see pydantic for the options."""
+        with _naming_mistakes(cls, obj):
+            return super().model_validate(obj, **options)
+
+    @classmethod
+    def model_validate_json(cls, json_data: str | bytes | bytearray, **options: Any) -> Self:
+        """A piece of configuration from JSON text; see pydantic for the options."""
+        content: Any = None
+        with suppress(ValueError):  # what is no JSON at all, pydantic says below
+            content = json.loads(json_data)
+        with _naming_mistakes(cls, content):
+            return super().model_validate_json(json_data, **options)
+
+    @classmethod
+    def model_validate_strings(cls, obj: Any, **options: Any) -> Self:
+        """A piece of configuration from values that are all text; see pydantic for the options."""
+        with _naming_mistakes(cls, obj):
+            return super().model_validate_strings(obj, **options)
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """A copy with some values changed; checked, which pydantic's own is not."""
+        copied = super().model_copy(deep=deep)
+        given = {name: getattr(copied, name) for name in copied.model_fields_set}
+        return copied if update is None else type(self).model_validate({**given, **update})
+
+
+@contextmanager
+def _naming_mistakes(kind: type[Frozen], content: Any) -> Iterator[None]:
+    try:
+        yield
+    except ValidationError as error:
+        lines = mistakes(error, content, f"the {kind.__name__}")
+        raise ConfigurationError("\n".join([f"this is not a valid {kind.__name__}:", *lines])) from error
 
 
 def mistakes(error: ValidationError, content: Any, whole: str) -> list[str]:
