@@ -48,7 +48,7 @@ def instruction_sets() -> list[str]:
 
 
 def measured_limits(threads: int) -> dict[str, float]:
-    """GFLOP/s of a good float32 matrix product and GB/s of reading memory, the best of about a second each.
+    """GFLOP/s of a good float32 matrix product and GB/s of reading memory, each watched for a second or two.
 
     Args:
         threads: Threads.

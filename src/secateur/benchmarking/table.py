@@ -15,6 +15,8 @@ from secateur.benchmarking.result import Row
 def measurement_table(rows: Sequence[Row]) -> RenderableType:
     """All rows, one table a work, batch size and number of threads; beneath it what gave no time, and why.
 
+    ``ratio`` is an engine's time over Secateur's: above 1, Secateur is the faster one.
+
     Args:
         rows: Of any works.
 
@@ -34,27 +36,25 @@ def _work_table(rows: Sequence[Row]) -> RenderableType:
         box=box.SIMPLE_HEAD,
         title_justify="left",
     )
-    table.add_column("engine")
-    for column in ("ms", "95 % interval", "least", "times secateur", "file", "load ms", "memory"):
-        table.add_column(column, justify="right")
-    table.add_column("configuration", overflow="fold")
+    table.add_column("engine", no_wrap=True)
+    for column in ("ms", "95 % interval", "ratio", "file", "load ms", "memory"):
+        table.add_column(column, justify="right", no_wrap=True)
     measured = [(row, row.latency) for row in rows if row.latency is not None]
     quickest = min((latency.value for _, latency in measured), default=None)
     for row, latency in measured:
         table.add_row(
             row.engine,
             milliseconds(latency.value),
-            f"{milliseconds(latency.low)} - {milliseconds(latency.high)}",
-            milliseconds(row.least_ms),
+            f"{milliseconds(latency.low)}-{milliseconds(latency.high)}",
             "-" if row.ratio is None else f"{row.ratio.value:.2f}",
             human_bytes(row.file_bytes),
             milliseconds(row.load_ms),
             human_bytes(row.running_bytes),
-            row.configuration or "",
             style="bold" if latency.value == quickest else "",
         )
+    fastest = [Text(f"  {row.engine}: fastest with {row.configuration}", style="dim") for row, _ in measured]
     problems = [Text(f"  {row.engine}: {row.problem}") for row in rows if row.problem is not None]
-    return Group(table, *problems)
+    return Group(table, *fastest, *problems, Text())
 
 
 def milliseconds(value: float | None) -> str:

@@ -76,6 +76,11 @@ class Worker:
         self.versions: dict[str, str] = hello["versions"]
         self._signal(signal.SIGSTOP)
 
+    @property
+    def process_id(self) -> int:
+        """The system's number of the process."""
+        return self._process.pid
+
     def ask(self, do: str, *, patience: float = 900, **order: Any) -> dict[str, Any]:
         """Give an order and wait for its answer.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import statistics
 import sys
 import time
 import traceback
@@ -76,7 +75,8 @@ class Host:
         for name in names:
             infer, _ = self._engine.load(path, arrays, name)
             timed(infer, _TRIAL_SECONDS / 3, 2)
-            times[name] = statistics.median(timed(infer, _TRIAL_SECONDS, 3))
+            # The fastest, not the median: what else the machine does can only slow a configuration down.
+            times[name] = min(timed(infer, _TRIAL_SECONDS, 3))
             del infer
         return {"configuration": min(times, key=lambda name: times[name]), "tried": times}
 

@@ -7,7 +7,8 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-MODULES = ("secateur",)
+# The façade imports lazily; importing an engine is no part of loading a file.
+MODULES = ("secateur", "secateur.runtime.load")
 
 
 def prepare(source: str, folder: str, batch: int, threads: int) -> str:
