@@ -24,7 +24,7 @@ from typing import Any
 
 import numpy as np
 
-from secateur.errors import FormatError
+from secateur.errors import FormatError, SecateurError
 from secateur.format.graph import resolve
 from secateur.format.layouts import Gap8
 from secateur.format.model import Model
@@ -33,6 +33,7 @@ from secateur.format.reader import parse_model
 from secateur.format.values import nonzero
 from secateur.format.writer import serialised
 from secateur.records import content_hash, provenance
+from secateur.runtime.program import Program
 from tests.format.files import Parts, taken_apart
 from tests.format.samples import every_node_model, same_models, small_model, wide_model
 
@@ -149,10 +150,31 @@ def promises(model: Model) -> None:
     assert same_models(parse_model(np.frombuffer(content, np.uint8)), model)
 
 
+def runs(model: Model) -> None:
+    """What was read can be run, or is refused: indices and shapes lead nowhere else."""
+    promises(model)
+    values = {value.name: value for value in model.graph.values}
+    for batch in (1, 3):
+        if sum(prod(resolve(value.shape, batch)) for value in values.values()) > 10**6:
+            continue
+        given = [values[name] for name in model.graph.inputs]
+        try:
+            program = Program(model, threads=1)
+            found = program(*(np.ones(resolve(value.shape, batch), value.dtype) for value in given))
+        except SecateurError:
+            continue
+        outputs = found if isinstance(found, tuple) else (found,)
+        expected = [resolve(values[name].shape, batch) for name in model.graph.outputs]
+        # Where the shapes of the inputs are fixed, the batch is 1 whatever was asked for.
+        fixed = [resolve(values[name].shape, 1) for name in model.graph.outputs]
+        assert [output.shape for output in outputs] in (expected, fixed)
+
+
 def fuzz(
     numbers: range,
     seed: int,
     read: Callable[[np.ndarray[Any, Any]], Model] = parse_model,
+    then: Callable[[Model], None] = promises,
     seconds: float = 1e9,
 ) -> Tally:
     """Try inputs; an error that is no refusal is left to the caller, with the input's number in a note."""
@@ -168,7 +190,7 @@ def fuzz(
             raise
         else:
             try:
-                promises(model)
+                then(model)
             except BaseException as error:
                 error.add_note(f"input {number} of seed {seed}")
                 raise
@@ -287,6 +309,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--inputs", type=int, default=100_000, help="how many more")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--run", action="store_true", help="run what was accepted, too")
     parser.add_argument("--json", type=Path, help="result file; one of the same seed is continued")
     arguments = parser.parse_args()
     before: dict[str, Any] = {"inputs": 0, "accepted": 0, "refused": {}, "seconds": 0.0}
@@ -295,7 +318,8 @@ def main() -> int:
     if before.get("seed", arguments.seed) != arguments.seed:
         parser.error(f"{arguments.json} is of seed {before['seed']}")
     start, first = time.monotonic(), before["inputs"]
-    tally = fuzz(range(first, first + arguments.inputs), arguments.seed)
+    then = runs if arguments.run else promises
+    tally = fuzz(range(first, first + arguments.inputs), arguments.seed, then=then)
     refused = tally.refused + Counter(before["refused"])
     result = {
         "work": "fuzz of the reader of compact files",

@@ -7,7 +7,7 @@ import pytest
 from secateur.errors import FormatError
 from secateur.format.reader import parse_model
 from tests.format.files import parsed, taken_apart
-from tests.format.fuzz import SEEDS, broken, corpus, fuzz, promises
+from tests.format.fuzz import SEEDS, broken, corpus, fuzz, promises, runs
 
 
 def test_broken_files_are_refused_or_keep_every_promise() -> None:
@@ -16,6 +16,10 @@ def test_broken_files_are_refused_or_keep_every_promise() -> None:
     # A fuzzer that breaks everything at the first byte, or nothing, would test nothing.
     assert refused > 2 * tally.accepted > 20
     assert len(tally.refused) > 40
+
+
+def test_what_is_accepted_runs_or_is_refused() -> None:
+    assert fuzz(range(1000), seed=3, then=runs, seconds=60).accepted > 20
 
 
 def test_an_input_is_the_same_whenever_it_is_made() -> None:
