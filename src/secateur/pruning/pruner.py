@@ -42,7 +42,7 @@ class Pruner:
     gradients of pruned weights are set to zero before it, in place: ``weight.grad`` shows zeros there after
     the step, and all gradients before it, as clipping does. Whatever else writes to weights or states is
     undone by the next step. One thing PyTorch shows nobody, a write into a weight or state through ``.data``
-    or NumPy's view of it: it is undone at the next cut or within 16 steps, or at once by `enforce`.
+    or NumPy's view of it: it is undone at the next cut or within 32 steps, or at once by `enforce`.
 
     One pruner watches one optimizer, which must hold every trainable weight under pruning. With several
     optimizers make a pruner for each, with its layers as ``layers``.
@@ -338,9 +338,9 @@ class Pruner:
             self.prune(criterion)
         elif not self._held:
             self.enforce()
-        self._held = False
         if self._guard is not None:
-            self._guard.settle(self._factors)
+            self._guard.settle(self._factors, held=self._held and criterion is None)
+        self._held = False
 
     def _refuse_if_finalized(self) -> None:
         if self._finalized:
