@@ -87,7 +87,7 @@ def check_fits(plan: Plan, model: Callable[[], nn.Module], task: Task, seed: int
     match plan.cut:
         case QualityCut() | DensityCut():
             resolve_layer_values(list(chosen), plan.cut.layers, aliases(prunable_weights(network)))
-        case GlobalCut():
+        case GlobalCut() | None:
             pass
     phases: Sequence[Phase] = (*plan.dense, *plan.retrain, *(plan.final or ()))
     for phase in phases:

@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, assert_never, final
 
 import yaml
-from pydantic import Field, TypeAdapter, ValidationError, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    TypeAdapter,
+    ValidationError,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from secateur.datasets import DATASETS
 from secateur.errors import ConfigurationError
@@ -16,6 +24,7 @@ from secateur.pruning.allocation import ALLOCATIONS
 from secateur.pruning.criteria import Criterion, Density, GlobalDensity, StdThreshold
 from secateur.pruning.schedules import Cubic, Geometric, GrowingQuality, Linear, OneShot
 from secateur.pruning.scores import ProbabilisticMagnitude, Random, Score, lamp, magnitude
+from secateur.recipes.target import Search, Target
 from secateur.training.configuration import Frozen, mistakes
 from secateur.training.phase import Fraction, NotNegative, Phase, Positive
 
@@ -160,11 +169,13 @@ class GradualCut(Frozen):
 
 @final
 class Plan(Frozen):
-    """Train, then prune and retrain for a number of rounds.
+    """Train, then prune and retrain: for a number of rounds, or until a budget is used up.
 
     Attributes:
         dense: How the dense network is trained: its phases, one after another.
         cut: What is cut.
+        target: Instead of a cut, a budget; what is cut is then searched for.
+        search: How it is searched for.
         rounds: How often; each round cuts further and retrains.
         retrain: How each round retrains: its phases, one after another.
         final: How the last round retrains, if differently.
@@ -180,7 +191,9 @@ class Plan(Frozen):
     """
 
     dense: tuple[Phase, ...] = Field(min_length=1, strict=False)
-    cut: Cut
+    cut: Cut | None = None
+    target: Target | None = None
+    search: Search = Search()
     rounds: int = Field(default=1, ge=1)
     retrain: tuple[Phase, ...] = Field(min_length=1, strict=False)
     final: tuple[Phase, ...] | None = Field(default=None, strict=False)
@@ -192,6 +205,22 @@ class Plan(Frozen):
     dropout_rule: bool = True
     teach: Teach | None = None
     gradual: GradualCut | None = None
+
+    @model_validator(mode="after")
+    def _cuts_or_searches(self) -> Plan:
+        if (self.cut is None) == (self.target is None):
+            raise ValueError(
+                "give either `cut`, which says how far to go, or `target`, a budget that a search uses up"
+                + ("" if self.cut is None else "; here they contradict each other")
+            )
+        if self.target is not None:
+            if "rounds" in self.model_fields_set:
+                raise ValueError("rounds belong to a cut; with a target give `search: {rounds: ...}`")
+            if self.gradual is not None or not isinstance(self.survivors, Keep):
+                raise ValueError("a search cuts at once and keeps the survivors: no gradual, no survivors")
+        elif "search" in self.model_fields_set:
+            raise ValueError("search says how a target is searched for; without a target leave it away")
+        return self
 
     @model_validator(mode="after")
     def _fits_together(self) -> Plan:
@@ -208,6 +237,14 @@ class Plan(Frozen):
         ):
             raise ValueError("a gradual cut is made in the first phase of retraining, which has no epochs")
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_the_other_way(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A run is known by these values: what does not concern it must not change its name.
+        values: dict[str, Any] = serialise(self)
+        for key in ("cut", "rounds") if self.cut is None else ("target", "search"):
+            values.pop(key, None)
+        return values
 
     def phases_of(self, number: int) -> tuple[Phase, ...]:
         """The retraining phases of a round, counted from 1."""

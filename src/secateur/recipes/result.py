@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
@@ -12,11 +12,18 @@ import numpy as np
 import torch
 from torch import nn
 
-from secateur.analysis.significance import Interval, error_interval, paired_difference
+from secateur.analysis.noninferiority import non_inferiority
+from secateur.analysis.significance import (
+    Interval,
+    PairedDifference,
+    error_interval,
+    paired_difference,
+)
 from secateur.errors import CheckpointError
 from secateur.pruning.layers import select_weights
 from secateur.recipes.layers import table
 from secateur.recipes.run_folder import RunFolder, StageState
+from secateur.recipes.search import Found
 from secateur.records import provenance
 from secateur.storage import write_json
 from secateur.training.checkpoint import save_weights
@@ -87,12 +94,13 @@ def read_result(folder: Path | str) -> RunResult:
 def conclude(
     model: nn.Module,
     task: Task,
-    stages: Sequence[StageState],
+    stages: Sequence[tuple[str, StageState]],
     folder: RunFolder,
     *,
     name: str,
     seed: int,
     configuration_hash: str,
+    found: Found | None = None,
 ) -> RunResult:
     """Evaluate every stage's network on the test set and write the run's result.
 
@@ -102,11 +110,12 @@ def conclude(
     Args:
         model: A network of the run's architecture; its weights are replaced.
         task: The task.
-        stages: The dense stage and every round, in order.
+        stages: The dense stage and every round, by name and in order.
         folder: The run's folder.
         name: The run's name.
         seed: The run's seed.
         configuration_hash: The name of its configuration by content.
+        found: What a search came to, if the plan searched.
 
     Returns:
         The result, written to ``result.json`` after everything it speaks of.
@@ -114,11 +123,12 @@ def conclude(
     Raises:
         StorageError: The folder cannot be written.
     """
+    names, states = [name for name, _ in stages], [state for _, state in stages]
     if (folder.path / "result.json").exists():
-        _write_networks(stages, folder.path, again=False)
+        _write_networks(states, folder.path, again=False)
         return read_result(folder.path)
-    tests = [_test(model, task, stage) for stage in stages]
-    pruned = stages[-1]
+    tests = [_test(model, task, state) for state in states]
+    pruned = states[-1]
     weights = sum(weight.numel() for weight in select_weights(model).values())
     layers, total, notes = table(model, task, pruned)
     difference = paired_difference(tests[0].wrong.numpy(), tests[-1].wrong.numpy())
@@ -141,21 +151,20 @@ def conclude(
         "layers": layers,
         "total": total,
         "notes": notes,
-        "curve": [_point(weights, stage, test) for stage, test in zip(stages, tests, strict=True)],
+        "curve": [_point(weights, stage, test) for stage, test in zip(states, tests, strict=True)],
         "dead_neurons": dict(pruned.notes["dead"]),
         "dropout": dict(pruned.notes["dropout"]),
         "provenance": provenance(
             configuration_hash=configuration_hash, seed=seed, threads=torch.get_num_threads()
         ).to_json(),
         "configuration": json.loads((folder.path / "run.json").read_text(encoding="utf-8")),
-        "seconds": {
-            _stage_name(number): sum(line["seconds"] for line in stage.history)
-            for number, stage in enumerate(stages)
-        },
-        "phases": [phase for number, stage in enumerate(stages) for phase in _phases(number, stage)],
+        "seconds": {stage: sum(line["seconds"] for line in state.history) for stage, state in stages},
+        "phases": [phase for stage, state in stages for phase in _phases(stage, state)],
     }
-    _write_networks(stages, folder.path, again=True)
-    wrong = {_stage_name(number): test.wrong.to(torch.uint8) for number, test in enumerate(tests)}
+    if found is not None:
+        record["search"] = found.to_json() | {"non_inferiority": _non_inferiority(found, difference)}
+    _write_networks(states, folder.path, again=True)
+    wrong = {stage: test.wrong.to(torch.uint8) for stage, test in zip(names, tests, strict=True)}
     save_weights(folder.path / "test-errors.safetensors", wrong)
     write_json(folder.path / "result.json", record)
     return RunResult(folder.path, record)
@@ -174,12 +183,12 @@ def _write_networks(stages: Sequence[StageState], folder: Path, *, again: bool) 
             save_weights(path, tensors)
 
 
-def _phases(number: int, stage: StageState) -> list[dict[str, Any]]:
+def _phases(name: str, stage: StageState) -> list[dict[str, Any]]:
     spent: dict[int, list[float]] = {}
     for line in stage.history:
         spent.setdefault(line["phase"], []).append(line["seconds"])
     return [
-        {"stage": _stage_name(number), "phase": phase, "epochs": len(seconds), "seconds": sum(seconds)}
+        {"stage": name, "phase": phase, "epochs": len(seconds), "seconds": sum(seconds)}
         for phase, seconds in sorted(spent.items())
     ]
 
@@ -211,5 +220,6 @@ def _pair(interval: Interval) -> list[float]:
     return [interval.low, interval.high]
 
 
-def _stage_name(number: int) -> str:
-    return "dense" if number == 0 else f"round-{number:02d}"
+def _non_inferiority(found: Found, difference: PairedDifference) -> dict[str, Any] | None:
+    # A budget of size says nothing of how much worse the network may be.
+    return None if found.margin is None else asdict(non_inferiority(difference, found.margin))

@@ -7,6 +7,7 @@ import re
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from itertools import zip_longest
 from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -99,8 +100,9 @@ def _follows_from_another(place: tuple[int | str, ...], places: Sequence[tuple[i
 def _where(location: tuple[int | str, ...], content: Any, whole: str) -> str:
     # Pydantic names the member of a union (`cut.quality.initial`), which is no key of the file.
     path, node, is_member = [], content, False
-    for part in location:
-        if isinstance(node, Mapping) and node.get("kind") == part and not is_member:
+    for part, following in zip_longest(location, location[1:]):
+        named = isinstance(node, Mapping) and (node.get("kind") == part or _is_tag(part, following, node))
+        if named and not is_member:
             is_member = True
             continue
         is_member = False
@@ -109,6 +111,11 @@ def _where(location: tuple[int | str, ...], content: Any, whole: str) -> str:
         inside = inside or (isinstance(node, Sequence) and isinstance(part, int) and part < len(node))
         node = node[part] if inside else None
     return ".".join(path) or whole
+
+
+def _is_tag(part: int | str, following: int | str | None, node: Mapping[Any, Any]) -> bool:
+    # The member of a union without a kind: no key of the mapping, whereas what follows is one.
+    return part not in node and following in node
 
 
 def _what(problem: Mapping[str, Any]) -> str:
