@@ -82,7 +82,8 @@ def test_what_does_not_fit_is_refused(given: list[object], message: str) -> None
     [
         (
             [(2, 3, 8, 9), (4, 5)],
-            "input 'images': expected shape (batch, 3, 8, 8), found (2, 3, 8, 9), which differs in dimension 3",
+            "input 'images': expected shape (batch, 3, 8, 8), found (2, 3, 8, 9), which differs in "
+            "dimension 3",
         ),
         (
             [(2, 3, 8, 8), (3, 5)],

@@ -122,4 +122,5 @@ def _array(given: Any, value: Value) -> NDArray[Any]:
 
 
 def _is_tensor(given: Any) -> bool:
-    return "torch" in sys.modules and isinstance(given, sys.modules["torch"].Tensor)
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(given, torch.Tensor)

@@ -50,6 +50,15 @@ class Bound:
 
 
 @final
+@dataclass(frozen=True)
+class _Known:
+    """What runs inputs of a shape, in a network of one input and one output."""
+
+    native: NativeProgram
+    shape: tuple[int, ...]
+
+
+@final
 class Program:
     """A compact network, ready to run: NumPy arrays or torch tensors in, the same out.
 
@@ -81,6 +90,7 @@ class Program:
         self._inputs = _named(model.graph, model.graph.inputs)
         self._outputs = _named(model.graph, model.graph.outputs)
         self._bound: dict[int, Bound] = {}
+        self._known: dict[tuple[int, ...], _Known] = {}
         self._lock = Lock()
 
     @property
@@ -178,11 +188,23 @@ class Program:
             ConfigurationError: Threads < 1.
         """
         count = self._threads if threads is None else checked_threads(threads)
+        if len(inputs) == 1 and type(inputs[0]) is np.ndarray:
+            # A small network runs in the time that the checks below take: an array like one that passed them
+            # before passes them again.
+            array = inputs[0]
+            known = self._known.get(array.shape)
+            if known is not None and array.dtype is DTYPES["float32"] and array.flags.c_contiguous:
+                result = np.empty(known.shape, DTYPES["float32"])
+                known.native.run([array], [result], count)
+                return result
         arrays = input_arrays(inputs, self._inputs)
         batch = batch_of(arrays, self._inputs)
         results = [np.empty(resolve(value.shape, batch), DTYPES[value.dtype]) for value in self._outputs]
         if batch > 0:
-            self.bind(batch).native.run(arrays, results, count)
+            native = self.bind(batch).native
+            native.run(arrays, results, count)
+            if [value.dtype for value in (*self._inputs, *self._outputs)] == ["float32", "float32"]:
+                self._known[arrays[0].shape] = _Known(native, results[0].shape)
         given = [like(result, inputs) for result in results]
         return given[0] if len(given) == 1 else tuple(given)
 

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from secateur.errors import ConfigurationError, FormatError, InputError
+from secateur.format.layouts import Gap8
+from secateur.format.model import KernelChoice
+from secateur.format.packing import pack, unpack
+from secateur.runtime.kernels import best_isa
+from secateur.runtime.load import load
+from secateur.runtime.program import Program
+from tests.runtime.models import assert_close, small_convolutional, sparse, two_layers
+
+
+def inputs(batch: int = 1) -> np.ndarray:
+    return sparse((batch, 784), 0.5, 7)
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7, 8, 33])
+@pytest.mark.parametrize("order", ["rows", "columns"])
+@pytest.mark.parametrize("density", [0.02, 0.2, 0.9, 1.0])
+def test_any_batch_size_density_and_order(batch: int, order: str, density: float) -> None:
+    model = two_layers(density, order)  # type: ignore[arg-type]  # a parametrised string
+    x = inputs(batch)
+    assert_close(model, x, Program(model)(x))
+
+
+def test_every_kernel_that_can_run_a_layer_agrees() -> None:
+    for order in ("rows", "columns"):
+        model = two_layers(order=order)  # type: ignore[arg-type]  # a literal tuple
+        for batch in (1, 9):
+            x = inputs(batch)
+            for kernel in Program(model).candidates("fc1", batch):
+                program = Program(model, kernels={"fc1": kernel})
+                assert_close(model, x, program(x))
+                (first, _) = program.kernels(batch)
+                assert (first.kernel, first.reason) == (kernel, "asked for")
+
+
+def test_results_do_not_depend_on_threads() -> None:
+    program = Program(small_convolutional())
+    x = sparse((5, 1, 12, 12), 0.8)
+    one = program(x, threads=1)
+    for threads in (2, 3, 8):
+        assert (program(x, threads=threads) == one).all()
+
+
+def test_tensors_in_tensors_out() -> None:
+    model = two_layers()
+    x = inputs(3)
+    result = Program(model)(torch.from_numpy(x))
+    assert isinstance(result, torch.Tensor)
+    assert_close(model, x, result.numpy())
+
+
+def test_an_empty_batch_is_an_empty_result() -> None:
+    assert Program(two_layers())(inputs(0)).shape == (0, 10)
+
+
+def test_calls_from_several_threads_at_once() -> None:
+    model = two_layers()
+    program = Program(model)
+    xs = [inputs(batch) for batch in (1, 2, 3, 4, 5, 6)] * 10
+    with ThreadPoolExecutor(6) as pool:
+        results = list(pool.map(lambda x: program(x, threads=2), xs))
+    for x, result in zip(xs, results, strict=True):
+        assert_close(model, x, result)
+
+
+def test_an_array_like_one_before_is_checked_all_the_same() -> None:
+    program = Program(two_layers())
+    x = inputs(2)
+    first = program(x)
+    assert (program(x) == first).all()
+    assert (program(np.asfortranarray(x)) == first).all()
+    with pytest.raises(InputError, match="expected float32, found float64"):
+        program(x.astype(np.float64))
+    with pytest.raises(InputError, match=r"expected shape \(batch, 784\), found \(2, 783\)"):
+        program(x[:, 1:])
+    with pytest.raises(ConfigurationError, match="threads must be at least 1, found 0"):
+        program(x, threads=0)
+
+
+def test_a_kernel_that_cannot_run_the_layer() -> None:
+    program = Program(two_layers(), kernels={"fc1": "winograd"})
+    with pytest.raises(ConfigurationError, match="fc1: kernel 'winograd' was asked for; those that can run"):
+        program(inputs())
+
+
+def test_a_measured_choice_is_taken_and_says_why() -> None:
+    choice = KernelChoice(
+        best_isa(), "a processor", 1, 2, {"fc1": "outputs"}, {"fc1": {"outputs": 3.0, "dense": 7.0}}
+    )
+    program = Program(two_layers(order="rows", choices=(choice,)))
+    first, second = program.kernels(1)
+    assert first.kernel == "outputs"
+    assert first.reason == "fastest measured on a processor, in us: outputs 3, dense 7"
+    assert second.reason == "by rule of thumb, not measured"
+    assert program.kernels(2)[0].reason.startswith("fastest measured at batch 1 on a processor")
+    assert program.measured_microseconds("fc1", "outputs") == 3.0
+    assert program.measured_microseconds("fc1", "outputs", 2) is None
+
+
+def test_a_choice_of_another_instruction_set_does_not_count() -> None:
+    choice = KernelChoice("riscv", "another", 1, 2, {"fc1": "outputs"})
+    assert Program(two_layers(order="rows", choices=(choice,))).kernels()[0].reason.startswith("by rule")
+
+
+def test_a_saved_program_loads_and_gives_the_same_bits(tmp_path: Path) -> None:
+    program = Program(small_convolutional())
+    path = tmp_path / "small.secateur"
+    program.save(path)
+    x = sparse((3, 1, 12, 12), 0.8)
+    assert (load(path)(x) == program(x)).all()
+
+
+def test_damage_is_found_at_the_door(tmp_path: Path) -> None:
+    path = tmp_path / "small.secateur"
+    model = two_layers()
+    weight = pack(unpack(model.weights["fc1.weight"]), order="columns", layout="gap8")
+    model = replace(model, weights={**model.weights, "fc1.weight": weight})
+    layout = weight.layout
+    assert isinstance(layout, Gap8)
+    Program(model).save(path)
+    content = bytearray(path.read_bytes())
+    gaps = layout.gaps.tobytes()
+    content[content.index(gaps) : content.index(gaps) + 8] = b"\xfe" * 8
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=rf"^{re.escape(str(path))}: weight 'fc1.weight': "):
+        load(path)
+
+
+def test_half_the_bytes() -> None:
+    model = two_layers()
+    halves = {
+        name: pack(unpack(weight).astype(np.float16), order=weight.order)
+        for name, weight in model.weights.items()
+    }
+    rounded = replace(model, weights=halves)
+    x = inputs(4)
+    assert_close(rounded, x, Program(rounded)(x))
+
+
+def test_the_runtime_needs_numpy_alone(tmp_path: Path) -> None:
+    path = tmp_path / "small.secateur"
+    Program(two_layers()).save(path)
+    script = f"""
+import sys
+for name in ("torch", "onnx", "scipy", "pydantic", "rich", "yaml", "accelerate", "safetensors", "ml_dtypes"):
+    sys.modules[name] = None
+import numpy, secateur
+print(secateur.load({str(path)!r})(numpy.ones((2, 784), numpy.float32)).shape)
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)  # noqa: S603  # own script
+    assert done.stdout.strip() == "(2, 10)"
+
+
+def test_an_instruction_set_that_is_not_there() -> None:
+    script = (
+        "from tests.runtime.models import two_layers; from secateur.runtime.program import Program; "
+        "Program(two_layers())"
+    )
+    done = subprocess.run(  # noqa: S603  # own script
+        [sys.executable, "-c", script],
+        check=False,
+        capture_output=True,
+        text=True,
+        env={"SECATEUR_ISA": "sse9", "PATH": ""},
+        cwd=Path(__file__).parents[2],
+    )
+    assert done.returncode == 1
+    assert "ConfigurationError" in done.stderr
+    assert "SECATEUR_ISA" in done.stderr
