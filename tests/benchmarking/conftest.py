@@ -9,6 +9,9 @@ from onnx import TensorProto, helper
 
 from secateur.benchmarking.engines import Engine
 from secateur.benchmarking.works import Work
+from secateur.format.graph import Activation, Batch, Elementwise, Graph, Value
+from secateur.format.model import Model
+from secateur.format.writer import write_model
 
 FAKE = Path(__file__).with_name("fake_engine.py")
 
@@ -27,6 +30,14 @@ def write_relu(path: Path, batch: int | str = 2, dtype: int = TensorProto.FLOAT)
         [helper.make_tensor_value_info("y", dtype, shape)],
     )
     onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8), path)
+    return path
+
+
+def write_compact_relu(path: Path) -> Path:
+    """The same as a compact file for any batch size."""
+    values = (Value("x", (Batch(), 3)), Value("y", (Batch(), 3)))
+    graph = Graph(("x",), ("y",), values, (), (Elementwise("relu", "x", "y", Activation("relu")),))
+    write_model(path, Model(graph, {}, {}))
     return path
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from secateur.benchmarking import reference
 from secateur.benchmarking.engines import PEERS
 from secateur.benchmarking.reference import compare, read_arrays, reference_outputs, write_arrays
 from secateur.benchmarking.works import Work
-from tests.benchmarking.conftest import fake
+from tests.benchmarking.conftest import fake, write_compact_relu
 
 
 def test_without_onnxruntime_the_onnx_package_computes(
@@ -26,6 +27,13 @@ def test_without_onnxruntime_the_onnx_package_computes(
 def test_both_references_agree(relu: Work, tmp_path: Path) -> None:
     origin, outputs = reference_outputs(relu, tmp_path)
     assert origin == "onnxruntime"
+    assert outputs[0].tolist() == [[1, 0, 3], [0, 5, 0]]
+
+
+def test_a_compact_file_alone_is_interpreted(relu: Work, tmp_path: Path) -> None:
+    work = replace(relu, sources={"secateur": write_compact_relu(tmp_path / "relu.secateur")})
+    origin, outputs = reference_outputs(work, tmp_path)
+    assert origin == "secateur.compiler.reference"
     assert outputs[0].tolist() == [[1, 0, 3], [0, 5, 0]]
 
 

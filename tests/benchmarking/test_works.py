@@ -9,7 +9,7 @@ from onnx import TensorProto
 
 from secateur.benchmarking.works import work_from_files, work_from_onnx
 from secateur.errors import ConfigurationError
-from tests.benchmarking.conftest import write_relu
+from tests.benchmarking.conftest import write_compact_relu, write_relu
 
 
 def test_a_fixed_batch_size_is_the_files(tmp_path: Path) -> None:
@@ -62,14 +62,15 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
 
 def test_files_that_belong_together(tmp_path: Path) -> None:
     path, program, compact = write_relu(tmp_path / "a.onnx"), tmp_path / "a.pt2", tmp_path / "b.secateur"
-    for file in (program, compact):
-        file.write_bytes(b"x")
+    program.write_bytes(b"x")
+    write_compact_relu(compact)
     work = work_from_files(path, None, tmp_path, torch_file=program)
     assert (work.name, work.sources) == ("a", {"onnx": path, "torch": program})
     work = work_from_files(compact, None, tmp_path, onnx_file=path)
     assert (work.name, work.sources) == ("b", {"onnx": path, "secateur": compact})
-    with pytest.raises(ConfigurationError, match="give its ONNX file with --onnx"):
-        work_from_files(compact, None, tmp_path)
+    work = work_from_files(compact, 5, tmp_path)
+    assert (work.name, work.batch, work.sources) == ("b", 5, {"secateur": compact})
+    assert [array.shape for array in work.inputs] == [(5, 3)]
     with pytest.raises(
         ConfigurationError, match=r"--onnx belongs to a \.secateur file, and .*a\.onnx is none"
     ):

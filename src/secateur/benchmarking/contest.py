@@ -115,7 +115,7 @@ def contest(work: Work, engines: Sequence[Engine], threads: int, timing: Timing,
         The rows, with ratios to secateur where it took part.
 
     Raises:
-        ConfigurationError: There is no reference to check results against.
+        ConfigurationError: The reference cannot be computed.
     """
     versions: dict[str, str] = {}
     rows: list[Row | Entrant] = []
@@ -187,7 +187,7 @@ def enter(work: Work, engine: Engine, threads: int, folder: Path, stack: ExitSta
 
 
 _KINDS = {
-    "onnx": "ONNX files",
+    "onnx": "ONNX files (--onnx FILE)",
     "torch": "programs of torch.export (--torch FILE.pt2)",
     "secateur": "ONNX or .secateur files",
 }

@@ -14,7 +14,11 @@ from secateur.benchmarking.engines import PEERS
 from secateur.benchmarking.result import Agreement
 from secateur.benchmarking.worker import EngineAbsentError, EngineFailedError, Worker
 from secateur.benchmarking.works import Work
+from secateur.compiler.network import Network
+from secateur.compiler.reference import run
 from secateur.errors import ConfigurationError
+from secateur.format.packing import unpack
+from secateur.format.reader import read_model
 
 Array = NDArray[Any]
 Arrays = list[Array]
@@ -35,22 +39,21 @@ def read_arrays(path: Path) -> Arrays:
 def reference_outputs(work: Work, folder: Path) -> tuple[str, Arrays]:
     """The outputs of ONNX Runtime on one thread; where it is absent, of the ``onnx`` package's own evaluator.
 
+    A compact file that comes without the ONNX file it was made from is interpreted in float64.
+
     Args:
-        work: The work; it must have an ONNX file.
+        work: The work; it must have an ONNX file or a compact file.
         folder: For files in passing.
 
     Returns:
         Whose outputs they are, and the outputs.
 
     Raises:
-        ConfigurationError: The work has no ONNX file, or ONNX Runtime cannot run it.
+        ConfigurationError: ONNX Runtime cannot run the file.
     """
     source = work.sources.get("onnx")
     if source is None:
-        raise ConfigurationError(
-            f"{work.name}: results are checked against those of an ONNX file, and there is none; "
-            "give the file that the network was exported from with --onnx"
-        )
+        return "secateur.compiler.reference", _interpreted(work)
     (engine,) = PEERS["onnxruntime"]
     try:
         with Worker(engine, threads=1) as worker:
@@ -65,6 +68,14 @@ def reference_outputs(work: Work, folder: Path) -> tuple[str, Arrays]:
         return "onnx.reference", [np.asarray(each) for each in results]
     except EngineFailedError as error:
         raise ConfigurationError(f"{source}: ONNX Runtime cannot run it: {error}") from error
+
+
+def _interpreted(work: Work) -> Arrays:
+    model = read_model(work.sources["secateur"])
+    weights = {name: unpack(weight) for name, weight in model.weights.items()}
+    network = Network(model.graph, {**model.tensors, **weights})
+    results = run(network, dict(zip(model.graph.inputs, work.inputs, strict=True)))
+    return [results[name] for name in model.graph.outputs]
 
 
 def compare(outputs: Sequence[Array], reference: Sequence[Array], tolerance: float) -> Agreement:

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from secateur.benchmarking.engines import Source
 from secateur.errors import ConfigurationError
+from secateur.format.graph import resolve
+from secateur.format.reader import read_model
 
 Arrays = list[NDArray[np.float32]]
 
@@ -62,7 +64,7 @@ def work_from_files(
         path: An ONNX file or a ``.secateur`` file.
         batch: The batch size; without it, the file's own, or 1 where that is symbolic.
         folder: Where files in passing go.
-        onnx_file: What a ``.secateur`` file was made from.
+        onnx_file: What a ``.secateur`` file was made from: without it the other engines have nothing to read.
         torch_file: The same network as ``torch.export`` saves it, at this batch size.
 
     Returns:
@@ -77,17 +79,14 @@ def work_from_files(
                 f"there is no file {file}; give an ONNX file, a .secateur file, or 'paper'"
             )
     sources: dict[Source, Path] = {}
-    if path.suffix == ".secateur":
-        if onnx_file is None:
-            raise ConfigurationError(
-                f"{path}: results are checked against the network it was made from, which other engines read "
-                "as well; give its ONNX file with --onnx"
-            )
-        sources["secateur"] = path
-    elif onnx_file is not None:
-        raise ConfigurationError(f"--onnx belongs to a .secateur file, and {path} is none; leave it out")
     if torch_file is not None:
         sources["torch"] = torch_file
+    if path.suffix == ".secateur":
+        sources["secateur"] = path
+        if onnx_file is None:
+            return Work(path.stem, batch or 1, _inputs_of_program(path, batch or 1), sources)
+    elif onnx_file is not None:
+        raise ConfigurationError(f"--onnx belongs to a .secateur file, and {path} is none; leave it out")
     work = work_from_onnx(onnx_file or path, batch, folder)
     return replace(work, name=path.stem, sources={**work.sources, **sources})
 
@@ -138,14 +137,26 @@ def work_from_onnx(path: Path, batch: int | None, folder: Path) -> Work:
     )
 
 
+def _inputs_of_program(path: Path, batch: int) -> Arrays:
+    graph = read_model(path).graph
+    values = {value.name: value for value in graph.values}
+    for name in graph.inputs:
+        if values[name].dtype != "float32":
+            raise _not_float32(path, name, values[name].dtype)
+    return normal_inputs([resolve(values[name].shape, batch) for name in graph.inputs])
+
+
+def _not_float32(path: Path, name: str, found: str) -> ConfigurationError:
+    return ConfigurationError(
+        f"{path}: input {name!r} holds {found}; only float32 inputs can be measured, since the benchmark "
+        "draws them at random"
+    )
+
+
 def _input_shape(path: Path, value: onnx.ValueInfoProto, batch: int | None) -> tuple[int, ...]:
     tensor = value.type.tensor_type
     if tensor.elem_type != onnx.TensorProto.FLOAT:
-        found = onnx.TensorProto.DataType.Name(tensor.elem_type)
-        raise ConfigurationError(
-            f"{path}: input {value.name!r} holds {found}; only float32 inputs can be measured, since the "
-            "benchmark draws them at random"
-        )
+        raise _not_float32(path, value.name, onnx.TensorProto.DataType.Name(tensor.elem_type))
     shape = tuple(dim.dim_value for dim in tensor.shape.dim)
     if any(size < 1 for size in shape):
         raise ConfigurationError(
