@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import nn
+
+import secateur as sc
+from secateur.compiler.compiling import examples_at, packed
+from secateur.compiler.reading import load_network, onnx_of_module
+from secateur.compiler.remembering import read_times, write_times
+from secateur.compiler.tuning import in_turns
+from secateur.errors import ConfigurationError, UnsupportedModelError
+
+
+class Small(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(), nn.MaxPool2d(2)
+        )
+        self.classify = nn.Sequential(
+            nn.Flatten(), nn.Linear(128, 32), nn.ReLU(), nn.Dropout(), nn.Linear(32, 5)
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.classify(self.features(images))
+        return result
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    module = Small()
+    module.features[1].running_mean.normal_()
+    module.features[1].running_var.uniform_(0.5, 2)
+    pruner = sc.Pruner(module)
+    pruner.prune(sc.Density(0.2))
+    pruner.finalize()
+    return module.eval()
+
+
+@pytest.fixture(scope="module")
+def exported(network: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # Exporting takes seconds, compiling what was exported milliseconds.
+    path = tmp_path_factory.mktemp("onnx") / "small.onnx"
+    onnx.save(onnx_of_module(network, [torch.ones(1, 1, 8, 8)]), path)
+    return path
+
+
+def wanted(network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+    with torch.no_grad():
+        result: torch.Tensor = network.double()(images.double())
+        network.float()
+    return result
+
+
+def agrees(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    # Five layers of at most 128 products, numbers around one.
+    return bool(torch.allclose(found.double(), expected, rtol=1e-5, atol=1e-5))
+
+
+def test_measured_kernels_compute_what_the_module_does(
+    network: nn.Module, exported: Path, tmp_path: Path
+) -> None:
+    program = sc.compile(exported, batch=(1, 16), cache=tmp_path / "kernels.json")
+    for batch in (1, 3, 16):
+        images = torch.randn(batch, 1, 8, 8)
+        assert agrees(program(images), wanted(network, images))
+    for batch in (1, 16):
+        for layer in program.kernels(batch):
+            assert layer.reason.startswith("fastest measured on ")
+    assert [choice.batch for choice in program.model.choices] == [1, 16]
+
+
+def test_batch_normalisation_is_folded_and_activations_are_fused(exported: Path) -> None:
+    program = sc.compile(exported, measure=False)
+    assert [type(node).__name__ for node in program.graph.nodes] == [
+        "Convolution",
+        "Pool",
+        "Reshape",
+        "Linear",
+        "Linear",
+    ]
+
+
+def test_what_was_measured_is_remembered(exported: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "kernels.json"
+    first = sc.compile(exported, threads=1, cache=cache)
+    content = json.loads(cache.read_text())
+    times = content["microseconds"]
+    for layer in times.values():
+        for kernel in layer:
+            layer[kernel] = 5.0 if kernel == max(layer) else 9.0
+    cache.write_text(json.dumps(content))
+    second = sc.compile(exported, threads=1, cache=cache)
+    assert {layer.layer for layer in first.kernels()} == {layer.layer for layer in second.kernels()}
+    assert json.loads(cache.read_text()) == content  # nothing was measured again
+    for layer in second.kernels():
+        assert second.measured_microseconds(layer.layer, layer.kernel) == 5.0
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"version": 0}', '{"version": 1, "microseconds": {"a": {}}}'])
+def test_a_damaged_cache_is_measured_again(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "kernels.json"
+    path.write_text(content)
+    assert read_times(path) == {}
+    write_times(path, {"layer": {"kernel": 1.5}})
+    assert read_times(path) == {"layer": {"kernel": 1.5}}
+
+
+def test_without_measuring_two_compilations_give_the_same_bytes(exported: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        sc.compile(exported, measure=False).save(tmp_path / name)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_an_onnx_file_and_the_module_come_to_the_same(network: nn.Module, exported: Path) -> None:
+    images = torch.randn(4, 1, 8, 8)
+    one = sc.compile(exported, measure=False)(images)
+    other = sc.compile(network, images, measure=False)(images)
+    assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize(("values", "relative"), [("float16", 2**-11), ("bfloat16", 2**-8)])
+def test_rounded_values(network: nn.Module, exported: Path, values: str, relative: float) -> None:
+    images = torch.randn(2, 1, 8, 8)
+    program = sc.compile(exported, images, measure=False, values=values)  # type: ignore[arg-type]
+    expected = wanted(network, images)
+    worst = (program(images).double() - expected).abs().max() / expected.abs().max()
+    assert 0 < worst < 20 * relative
+
+
+def test_what_a_caller_may_get_wrong(network: nn.Module, exported: Path) -> None:
+    with pytest.raises(ConfigurationError, match="a torch module is compiled from an example of its input"):
+        sc.compile(network)
+    with pytest.raises(ConfigurationError, match="batch must be at least 1, or several such sizes; found 0"):
+        sc.compile(exported, batch=0)
+    with pytest.raises(ConfigurationError, match="threads must be at least 1, found 0"):
+        sc.compile(exported, threads=0, measure=False)
+    name = sc.compile(exported, measure=False).kernels()[0].layer
+    with pytest.raises(ConfigurationError, match=f"{name}: kernel 'fast' was asked for; those that can run"):
+        sc.compile(exported, measure=False, kernels={name: "fast"})
+    with pytest.raises(UnsupportedModelError, match="Cos"):
+        sc.compile(Cosine(), torch.ones(1, 1, 8, 8), measure=False)
+
+
+class Cosine(nn.Module):
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return torch.cos(images)
+
+
+def test_packing_and_examples(exported: Path) -> None:
+    found = load_network(exported)
+    model = packed(found.graph, found.constants, values="float32", batch=1)
+    assert {weight.order for weight in model.weights.values() if len(weight.shape) == 2} == {"columns"}
+    assert {
+        weight.order
+        for weight in packed(found.graph, found.constants, values="float32", batch=8).weights.values()
+    } == {"rows"}
+    (drawn,) = examples_at(model.graph, None, 3)
+    assert drawn.shape == (3, 1, 8, 8)
+    given = np.arange(64, dtype=np.float32).reshape(1, 1, 8, 8)
+    (repeated,) = examples_at(model.graph, [given], 2)
+    assert (repeated == given).all()
+
+
+def test_contenders_take_turns_and_the_hopeless_are_let_go() -> None:
+    turns: list[str] = []
+
+    def contender(name: str, nanoseconds: int) -> object:
+        def run(times: int) -> list[int]:
+            turns.append(name)
+            return [nanoseconds] * times
+
+        return run
+
+    found = in_turns({"a": contender("a", 2000), "b": contender("b", 1000), "c": contender("c", 9000)})  # type: ignore[dict-item]
+    assert found == {"a": 2.0, "b": 1.0, "c": 9.0}
+    assert turns == ["a", "a", "b", "b", "c", "c", *["a", "b"] * 7]
+
+
+def test_compiling_onnx_needs_no_torch(exported: Path) -> None:
+    script = f"""
+import sys
+sys.modules["torch"] = None
+import numpy, secateur
+print(secateur.compile({str(exported)!r}, measure=False)(numpy.ones((2, 1, 8, 8), numpy.float32)).shape)
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)  # noqa: S603  # own script
+    assert done.stdout.strip() == "(2, 5)"
