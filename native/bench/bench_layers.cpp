@@ -1,6 +1,6 @@
 // Times the weighted layers on the shapes of VGG-16, AlexNet and LeNet, beside the machine's own limit.
 //
-// bench_layers [name-filter] [threads] [kernel-filter]: one line a (layer, batch, density, kernel). GFLOP/s count
+// bench_layers [name-filter] [threads] [kernel-filter] [density] [batch]: one line a (layer, density, kernel). GFLOP/s count
 // the non-zeros alone, and "peak" is of what a loop of independent fused multiply-adds reached in this run.
 #include <algorithm>
 #include <atomic>
@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "aligned.h"
+#include "line_layout.h"
 #include "secateur/weighted.h"
 
 #if SECATEUR_X86
@@ -198,6 +199,42 @@ void bench_convolution(const Bench& bench, const Layer& layer, std::int64_t batc
   }
 }
 
+constexpr const char* LINEARS[] = {"inputs", "outputs", "dense", "sparse_batch", "panel_batch"};
+
+void bench_linear(const Bench& bench, const Layer& layer, std::int64_t batch, double density) {
+  const LinearShape s{batch, layer.in, layer.out};
+  const std::vector<float> weights = random_floats(static_cast<std::size_t>(s.in * s.out), density);
+  const Matrix dense{LayoutKind::dense, ValueType::float32, s.out, s.in, s.in * s.out, weights.data(), nullptr, nullptr};
+  const OwnedLines rows = to_gaps(dense);
+  const OwnedLines turned = transposed(dense);
+  const OwnedLines columns = to_gaps(turned.view);
+  // Half of what a layer behind a ReLU reads is zero.
+  const std::vector<float> x = random_floats(static_cast<std::size_t>(batch * s.in), 0.5);
+  const std::vector<float> bias = random_floats(static_cast<std::size_t>(s.out), 1.0);
+  std::vector<float> y(static_cast<std::size_t>(batch * s.out));
+  const void* inputs[] = {x.data()};
+  void* outputs[] = {y.data()};
+  const void* constants[] = {bias.data()};
+  double nonzeros = 0;
+  for (const float w : weights) nonzeros += w != 0.0f;
+  for (int k = 0; k < 5; ++k) {
+    const auto kernel = static_cast<LinearKernel>(k);
+    const bool by_columns = kernel == LinearKernel::inputs;
+    const Matrix& matrix = by_columns ? columns.view : kernel == LinearKernel::dense ? dense : rows.view;
+    if (std::strstr(LINEARS[k], bench.kernels) == nullptr || !applicable(kernel, s, matrix, by_columns, best_isa())) {
+      continue;
+    }
+    if (kernel == LinearKernel::dense && density < 1.0) continue;
+    const AlignedBytes arena = aligned_bytes(linear_workspace_bytes(kernel, s, matrix, by_columns, best_isa()));
+    const Memory memory{arena.get(), inputs, outputs, constants};
+    double seconds = 0;
+    const auto steps = make_linear(kernel, best_isa(), s, matrix, by_columns, {Space::input, 0}, {Space::output, 0},
+                                   {Space::constant, 0}, {}, {ActivationKind::relu, 0, 0}, {Space::arena, 0});
+    for (const auto& step : steps) seconds += time_step(*step, memory, bench.threads, 0.2);
+    bench.line(layer.name, batch, density, LINEARS[k], seconds, 2 * nonzeros * static_cast<double>(batch), *steps[0]);
+  }
+}
+
 }  // namespace
 }  // namespace secateur
 
@@ -217,7 +254,11 @@ int main(int argc, char** argv) {
     for (const double density : {layer.paper, 0.1, 1.0}) {
       if (only > 0 && density != only) continue;
       if (layer.groups == layer.in && density < 1.0) continue;
-      if (!layer.linear) bench_convolution(bench, layer, batch, density);
+      if (layer.linear) {
+        bench_linear(bench, layer, batch, density);
+      } else {
+        bench_convolution(bench, layer, batch, density);
+      }
     }
   }
   return 0;

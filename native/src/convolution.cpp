@@ -1,6 +1,7 @@
 #include <cstdint>
 #include <memory>
 
+#include "depthwise.h"
 #include "lane_convolution.h"
 #include "secateur/weighted.h"
 
@@ -23,7 +24,7 @@ bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa) {
     case ConvolutionKernel::panel_columns: return fits(shape);
     case ConvolutionKernel::sparse_images:
     case ConvolutionKernel::panel_images: return fits(shape) && shape.images > 1;
-    case ConvolutionKernel::depthwise:
+    case ConvolutionKernel::depthwise: return fits(shape) && shape.groups == shape.in_channels;
     case ConvolutionKernel::winograd: break;
   }
   return false;
@@ -39,7 +40,7 @@ std::unique_ptr<WeightedStep> make_convolution(ConvolutionKernel kernel, Isa isa
     case ConvolutionKernel::sparse_images: return make_lane_convolution(kernels, shape, weights, refs, true, false);
     case ConvolutionKernel::panel_columns: return make_lane_convolution(kernels, shape, weights, refs, false, true);
     case ConvolutionKernel::panel_images: return make_lane_convolution(kernels, shape, weights, refs, true, true);
-    case ConvolutionKernel::depthwise:
+    case ConvolutionKernel::depthwise: return make_depthwise(kernels, shape, weights, refs);
     case ConvolutionKernel::winograd: break;
   }
   return nullptr;

@@ -74,19 +74,47 @@ inline void store_first(float* p, std::int64_t n, Vec x) {
 #endif
 }
 
-void finish_line(const FinishLine& line) {
+template <ActivationKind KIND>
+inline Vec finished(Vec x, Activation activation, Vec alpha, Vec beta) {
+  // The others cost so much that a switch a vector does not matter.
+  if constexpr (KIND == ActivationKind::exp) return activate(x, activation);
+  return activated<KIND>(x, alpha, beta);
+}
+
+template <ActivationKind KIND, bool BIASES, bool RESIDUAL>
+void finish_as(const FinishLine& line) {
   const Vec bias = set(line.bias);
+  const Vec alpha = set(line.activation.alpha);
+  const Vec beta = set(line.activation.beta);
   std::int64_t i = 0;
   for (; i + LANES <= line.count; i += LANES) {
-    Vec x = load(line.sums + i) + (line.biases != nullptr ? load(line.biases + i) : bias);
-    if (line.residual != nullptr) x = x + load(line.residual + i);
-    store(line.output + i, activate(x, line.activation));
+    Vec x = load(line.sums + i) + (BIASES ? load(line.biases + i) : bias);
+    if constexpr (RESIDUAL) x = x + load(line.residual + i);
+    store(line.output + i, finished<KIND>(x, line.activation, alpha, beta));
   }
   const std::int64_t rest = line.count - i;
   if (rest > 0) {
-    Vec x = load_part(line.sums + i, rest) + (line.biases != nullptr ? load_part(line.biases + i, rest) : bias);
-    if (line.residual != nullptr) x = x + load_part(line.residual + i, rest);
-    store_first(line.output + i, rest, activate(x, line.activation));
+    Vec x = load_part(line.sums + i, rest) + (BIASES ? load_part(line.biases + i, rest) : bias);
+    if constexpr (RESIDUAL) x = x + load_part(line.residual + i, rest);
+    store_first(line.output + i, rest, finished<KIND>(x, line.activation, alpha, beta));
+  }
+}
+
+template <ActivationKind KIND>
+void finish_kind(const FinishLine& line) {
+  if (line.biases != nullptr) {
+    line.residual != nullptr ? finish_as<KIND, true, true>(line) : finish_as<KIND, true, false>(line);
+  } else {
+    line.residual != nullptr ? finish_as<KIND, false, true>(line) : finish_as<KIND, false, false>(line);
+  }
+}
+
+void finish_line(const FinishLine& line) {
+  switch (line.activation.kind) {
+    case ActivationKind::none: return finish_kind<ActivationKind::none>(line);
+    case ActivationKind::relu: return finish_kind<ActivationKind::relu>(line);
+    case ActivationKind::clip: return finish_kind<ActivationKind::clip>(line);
+    default: return finish_kind<ActivationKind::exp>(line);
   }
 }
 

@@ -28,26 +28,108 @@ inline void each_entry(const void* values, ValueType type, std::int64_t begin, s
   }
 }
 
-void scatter_lines(const ScatterLines& lines) {
-  float* const sums = lines.sums;
-  for (std::int64_t line = lines.begin; line < lines.end; ++line) {
-    const float x = lines.x[line];
-    if (x == 0.0f) continue;
-    const std::int64_t begin = lines.starts[line];
-    const std::int64_t end = lines.starts[line + 1];
-    if (lines.layout == LayoutKind::gap8) {
-      const std::uint8_t* const gaps = static_cast<const std::uint8_t*>(lines.indices);
-      float* sum = sums - 1;
-      each_entry(lines.values, lines.type, begin, end, [&](std::int64_t e, float value) {
-        sum += gaps[e] + 1;
-        *sum = __builtin_fmaf(x, value, *sum);
-      });
+// Entries of one line, as floats. Four at a time: their sums are distinct, so that no load waits for a store.
+inline float* scatter_gaps(const std::uint8_t* gaps, const float* values, std::int64_t count, float x, float* sum) {
+  std::int64_t e = 0;
+  for (; e + 4 <= count; e += 4) {
+    std::uint32_t four;
+    std::memcpy(&four, gaps + e, sizeof four);
+    float* const a = sum + (four & 255u) + 1;
+    float* const b = a + (four >> 8 & 255u) + 1;
+    float* const c = b + (four >> 16 & 255u) + 1;
+    float* const d = c + (four >> 24) + 1;
+    const float new_a = __builtin_fmaf(x, values[e], *a);
+    const float new_b = __builtin_fmaf(x, values[e + 1], *b);
+    const float new_c = __builtin_fmaf(x, values[e + 2], *c);
+    const float new_d = __builtin_fmaf(x, values[e + 3], *d);
+    *a = new_a, *b = new_b, *c = new_c, *d = new_d;
+    sum = d;
+  }
+  for (; e < count; ++e) {
+    sum += gaps[e] + 1;
+    *sum = __builtin_fmaf(x, values[e], *sum);
+  }
+  return sum;
+}
+
+inline void scatter_positions(const std::uint16_t* at, const float* values, std::int64_t count, float x, float* sums) {
+  std::int64_t e = 0;
+  for (; e + 4 <= count; e += 4) {
+    float* const a = sums + at[e];
+    float* const b = sums + at[e + 1];
+    float* const c = sums + at[e + 2];
+    float* const d = sums + at[e + 3];
+    const float new_a = __builtin_fmaf(x, values[e], *a);
+    const float new_b = __builtin_fmaf(x, values[e + 1], *b);
+    const float new_c = __builtin_fmaf(x, values[e + 2], *c);
+    const float new_d = __builtin_fmaf(x, values[e + 3], *d);
+    *a = new_a, *b = new_b, *c = new_c, *d = new_d;
+  }
+  for (; e < count; ++e) sums[at[e]] = __builtin_fmaf(x, values[e], sums[at[e]]);
+}
+
+// The processor's own prefetching starts anew at each line, since those of zero inputs are left out.
+inline void prefetch_bytes(const void* from, std::int64_t bytes) {
+  for (std::int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(from) + at);
+}
+
+template <LayoutKind LAYOUT>
+void scatter_line(const ScatterLines& lines, std::int64_t line, float x) {
+  const std::int64_t begin = lines.starts[line];
+  const std::int64_t end = lines.starts[line + 1];
+  float* sum = lines.sums - 1;
+  float chunk[CHUNK];
+  const bool floats = lines.type == ValueType::float32;
+  const std::int64_t step = floats ? end - begin : CHUNK;
+  for (std::int64_t first = begin; first < end; first += step) {
+    const std::int64_t count = end - first < step ? end - first : step;
+    const float* values = chunk;
+    if (floats) {
+      values = static_cast<const float*>(lines.values) + first;
     } else {
-      const std::uint16_t* const positions = static_cast<const std::uint16_t*>(lines.indices);
-      each_entry(lines.values, lines.type, begin, end, [&](std::int64_t e, float value) {
-        sums[positions[e]] = __builtin_fmaf(x, value, sums[positions[e]]);
-      });
+      widen(static_cast<const std::uint16_t*>(lines.values) + first, lines.type, count, chunk);
     }
+    if constexpr (LAYOUT == LayoutKind::gap8) {
+      sum = scatter_gaps(static_cast<const std::uint8_t*>(lines.indices) + first, values, count, x, sum);
+    } else {
+      scatter_positions(static_cast<const std::uint16_t*>(lines.indices) + first, values, count, x, lines.sums);
+    }
+  }
+}
+
+template <LayoutKind LAYOUT>
+void scatter_layout(const ScatterLines& lines) {
+  constexpr std::int64_t INDEX_BYTES = LAYOUT == LayoutKind::gap8 ? 1 : 2;
+  const std::int64_t value_size = lines.type == ValueType::float32 ? 4 : 2;
+  constexpr std::int64_t LISTED = 512;
+  std::int32_t alive[LISTED + 1];
+  for (std::int64_t first = lines.begin; first < lines.end; first += LISTED) {
+    // The living inputs are listed without a branch: which are zero is as good as random.
+    const std::int64_t count = lines.end - first < LISTED ? lines.end - first : LISTED;
+    std::int64_t living = 0;
+    for (std::int64_t i = 0; i < count; ++i) {
+      alive[living] = static_cast<std::int32_t>(i);
+      living += lines.x[first + i] != 0.0f;
+    }
+    for (std::int64_t i = 0; i < living; ++i) {
+      const std::int64_t line = first + alive[i];
+      if (i + 1 < living) {
+        const std::int64_t next = first + alive[i + 1];
+        const std::int64_t begin = lines.starts[next];
+        const std::int64_t entries = lines.starts[next + 1] - begin;
+        prefetch_bytes(static_cast<const char*>(lines.values) + begin * value_size, entries * value_size);
+        prefetch_bytes(static_cast<const char*>(lines.indices) + begin * INDEX_BYTES, entries * INDEX_BYTES);
+      }
+      scatter_line<LAYOUT>(lines, line, lines.x[line]);
+    }
+  }
+}
+
+void scatter_lines(const ScatterLines& lines) {
+  if (lines.layout == LayoutKind::gap8) {
+    scatter_layout<LayoutKind::gap8>(lines);
+  } else {
+    scatter_layout<LayoutKind::index16>(lines);
   }
 }
 

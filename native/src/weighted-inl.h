@@ -1,6 +1,7 @@
 // The table of one instruction set. Included by src/<isa>/weighted.cpp alone.
 #pragma once
 
+#include "depthwise-inl.h"
 #include "lane_lines-inl.h"
 #include "matrix_lines-inl.h"
 #include "panel_tile-inl.h"
@@ -34,6 +35,7 @@ constexpr WeightedKernels list_kernels() {
   kernels.widen = &widen;
   kernels.scatter = &scatter_lines;
   kernels.gather = &gather_lines;
+  kernels.depthwise = &depthwise_row;
   return kernels;
 }
 

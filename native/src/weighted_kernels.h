@@ -109,6 +109,16 @@ struct GatherLines {
   float* sums;  // of line `begin` first
 };
 
+// sums[i] = weights . plane[offsets + i], rounded up to whole vectors.
+struct DepthwiseRow {
+  const float* plane;           // a padded channel, from the row's first tap on
+  const std::int32_t* offsets;  // of the taps, in floats
+  const float* weights;
+  std::int64_t taps;
+  std::int64_t count;
+  float* sums;
+};
+
 struct WeightedKernels {
   int lanes;
   int max_tile;        // vectors of a sparse tile
@@ -122,6 +132,7 @@ struct WeightedKernels {
   void (*widen)(const void* values, ValueType type, std::int64_t count, float* out);
   void (*scatter)(const ScatterLines&);
   void (*gather)(const GatherLines&);
+  void (*depthwise)(const DepthwiseRow&);
 };
 
 namespace scalar {
