@@ -24,8 +24,9 @@ def test_every_point_is_counted_and_checked() -> None:
 
 
 def test_the_ratio_is_that_of_the_scan_to_the_median_evaluation_of_every_point() -> None:
-    cost = ScanCost("vgg-16", 160, 8, 40.0, [0.5, 9.0, 0.25], 0)
+    cost = ScanCost("vgg-16", 160, 8, 40.0, [0.5, 9.0, 0.25], 80.0, [2.0, 1.0, 4.0], 0)
     assert cost.ratio == 40.0 / (160 * 0.5)
+    assert cost.ratio_by_clock == 80.0 / (160 * 2.0)
     assert result(cost, "", {}, 0.0)["ratio"] == cost.ratio
 
 

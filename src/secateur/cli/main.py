@@ -13,6 +13,7 @@ from secateur.errors import InterruptedRunError, SecateurError
 # Verb -> its module, what it does, and the extras that bring what it needs.
 _VERBS = {
     "run": ("secateur.cli.run", "train -> prune -> retrain -> report, from a recipe; resumes", "train"),
+    "scan": ("secateur.cli.scan", "sensitivity: what pruning each layer alone costs; resumes", "train"),
     "bench": (
         "secateur.cli.bench",
         "latency, memory and bytes, beside other engines in one run",

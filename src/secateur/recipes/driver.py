@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -107,6 +108,86 @@ def train_prune_retrain(
 
     Source: paper, section 3 (Fig 2) and section 3.4.
     """
+    with _opened(
+        model,
+        task,
+        plan,
+        run_dir,
+        seed=seed,
+        name=name,
+        settings=settings,
+        observer=observer,
+        save_every=save_every,
+    ) as (run, digest):
+        found = None if plan.target is None else run.search(timer)
+        stages = run.rounds() if found is None else found.stages
+        return conclude(
+            run.build(),
+            task,
+            stages,
+            run.folder,
+            name=name,
+            seed=seed,
+            configuration_hash=digest,
+            found=found,
+        )
+
+
+def train_dense(
+    model: ModelFactory,
+    task: Task,
+    plan: Plan,
+    run_dir: Path | str | None = None,
+    *,
+    seed: int = 0,
+    name: str = "run",
+    settings: Mapping[str, Any] | None = None,
+    observer: Observer | None = None,
+    save_every: float = 20.0,
+) -> tuple[Path, StageState]:
+    """Only the first step of `train_prune_retrain`, which goes on from there when it is called likewise.
+
+    Args:
+        model: As there.
+        task: As there.
+        plan: As there.
+        run_dir: As there.
+        seed: As there.
+        name: As there.
+        settings: As there.
+        observer: As there.
+        save_every: As there.
+
+    Returns:
+        The run's folder and the trained dense network.
+    """
+    with _opened(
+        model,
+        task,
+        plan,
+        run_dir,
+        seed=seed,
+        name=name,
+        settings=settings,
+        observer=observer,
+        save_every=save_every,
+    ) as (run, _):
+        return run.folder.path, run.dense
+
+
+@contextmanager
+def _opened(
+    model: ModelFactory,
+    task: Task,
+    plan: Plan,
+    run_dir: Path | str | None,
+    *,
+    seed: int,
+    name: str,
+    settings: Mapping[str, Any] | None,
+    observer: Observer | None,
+    save_every: float,
+) -> Iterator[tuple[_Run, str]]:
     check_arguments(model, task, plan, settings)
     check_fits(plan, model, task, seed)
     identity, digest = describe(model, task, plan, settings, seed=seed, name=name)
@@ -116,12 +197,7 @@ def train_prune_retrain(
         observer = observer or Observer()
         if observer.on_folder is not None:
             observer.on_folder(path)
-        run = _Run(model, task, plan, folder, seed, observer, save_every)
-        found = None if plan.target is None else run.search(timer)
-        stages = run.rounds() if found is None else found.stages
-        return conclude(
-            run.build(), task, stages, folder, name=name, seed=seed, configuration_hash=digest, found=found
-        )
+        yield _Run(model, task, plan, folder, seed, observer, save_every), digest
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
             f"interrupted; what was done is kept in {path}, but for the epoch under way: "

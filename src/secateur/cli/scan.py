@@ -1,0 +1,244 @@
+"""``secateur scan``: what pruning each layer alone costs, without retraining."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, final
+
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from torch import Tensor
+
+from secateur.analysis.sensitivity import DENSITIES, LayerSensitivity, ScanObserver
+from secateur.analysis.sensitivity_file import scan_to_file
+from secateur.cli.progress import RunDisplay
+from secateur.cli.run import find_recipe
+from secateur.datasets import load_dataset
+from secateur.errors import CheckpointError, ConfigurationError, InterruptedRunError
+from secateur.networks import NETWORKS, build_network
+from secateur.recipes.builtin import RECIPES
+from secateur.recipes.driver import train_dense
+from secateur.recipes.plan import DataChoice, Recipe
+from secateur.report.sensitivity import sensitivity_table
+from secateur.training.checkpoint import load_checkpoint, load_into, load_weights
+from secateur.training.task import Task, image_task
+
+
+@final
+@dataclass(frozen=True)
+class Subject:
+    """What is scanned.
+
+    Attributes:
+        network: The network's name.
+        state: Its trained tensors.
+        task: Whose validation images are looked at.
+        where: The folder that the scan is kept in, unless the user names a file.
+        record: JSON values that say what it is.
+    """
+
+    network: str
+    state: Mapping[str, Tensor]
+    task: Task
+    where: Path
+    record: Mapping[str, Any]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the verb's arguments."""
+    parser.add_argument(
+        "subject",
+        metavar="MODEL|RUN|RECIPE",
+        help="a run's folder; a recipe's name or file, whose dense network is trained first; or, with "
+        f"--weights, a network: {', '.join(NETWORKS)}",
+    )
+    parser.add_argument("--weights", type=Path, help="a network's trained weights, as safetensors")
+    parser.add_argument("--data", type=Path, help="folder of the data set; downloaded to a cache if left out")
+    parser.add_argument("--dataset", default="mnist", help="with --weights: the data set's name (mnist)")
+    parser.add_argument(
+        "--validation", type=int, default=5000, help="with --weights: images held out and looked at (5000)"
+    )
+    parser.add_argument(
+        "--densities",
+        type=float,
+        nargs="+",
+        default=list(DENSITIES),
+        help="fractions of a layer's weights that are kept",
+    )
+    parser.add_argument("--json", type=Path, help="where the scan is kept (sensitivity.json beside the run)")
+    parser.add_argument("--seed", type=int, default=0, help="of a recipe's dense network (default 0)")
+    parser.add_argument("--threads", type=int, help="threads to compute with (default: torch's choice)")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but the table")
+
+
+def run(arguments: argparse.Namespace, console: Console) -> int:
+    """Carry the verb out."""
+    if arguments.threads is not None:
+        if arguments.threads < 1:
+            raise ConfigurationError(f"--threads must be at least 1, found {arguments.threads}")
+        torch.set_num_threads(arguments.threads)
+    subject = _subject(arguments, console)
+    model = build_network(subject.network, num_classes=subject.task.classes)
+    load_into(model, subject.state, str(subject.record.get("weights", subject.where)))
+    path: Path = arguments.json or subject.where / "sensitivity.json"
+    try:
+        with ScanDisplay(console, len(arguments.densities), quiet=arguments.quiet) as display:
+            found = scan_to_file(
+                path,
+                model,
+                subject.task.validation_images,
+                subject.task.validation_labels,
+                subject={**subject.record, "network": subject.network, "data": subject.task.source},
+                densities=arguments.densities,
+                observer=display.observer,
+            )
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError(
+            f"interrupted; the layers that were done are kept in {path}: run the same command again to "
+            "continue"
+        ) from error
+    console.print(sensitivity_table(found))
+    for layer in found.layers:
+        if layer.note:
+            console.print(f"{layer.layer}: {layer.note}", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"scan        {path}", highlight=False, markup=False, soft_wrap=True)
+    return 0
+
+
+@final
+class ScanDisplay:
+    """Shows layers, points and time left while a scan goes on.
+
+    Args:
+        console: Where to; a console that is no terminal gets one plain line a layer.
+        densities: Points a layer.
+        quiet: Show nothing.
+    """
+
+    def __init__(self, console: Console, densities: int, *, quiet: bool = False) -> None:
+        self._console = console
+        self._densities = densities
+        self._quiet = quiet
+        self._bars = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("points"),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> ScanDisplay:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._bars.stop()
+
+    @property
+    def observer(self) -> ScanObserver:
+        """What the scan tells its progress to."""
+        return ScanObserver(self._on_start, self._on_point, self._on_layer)
+
+    def _on_start(self, images: int, loss: float, error: float, seconds: float) -> None:
+        if not self._quiet:
+            self._console.print(
+                f"{images:,} validation images: loss {loss:.4f}, error {error:.2f} %, "
+                f"{seconds:.1f} s for the whole network",
+                highlight=False,
+                markup=False,
+            )
+
+    def _on_point(self, layer: str) -> None:
+        if layer not in self._tasks:
+            self._tasks[layer] = self._bars.add_task(layer, total=self._densities)
+        self._bars.advance(self._tasks[layer])
+
+    def _on_layer(self, layer: LayerSensitivity) -> None:
+        if not self._quiet and not self._console.is_terminal:
+            how = "" if layer.reused else ", whole network each time"
+            self._console.print(
+                f"  {layer.layer}: {len(layer.points)} points in {layer.seconds:.1f} s{how}",
+                highlight=False,
+                markup=False,
+            )
+
+
+def _subject(arguments: argparse.Namespace, console: Console) -> Subject:
+    name: str = arguments.subject
+    if arguments.weights is not None:
+        return _model(name, arguments)
+    if (Path(name) / "run.json").is_file():
+        return _run(Path(name), arguments.data)
+    if name in RECIPES or Path(name).is_file():
+        return _recipe(find_recipe(name), arguments, console)
+    if name in NETWORKS:
+        raise ConfigurationError(
+            f"{name}: an untrained network tells nothing; give its weights as --weights FILE"
+        )
+    raise ConfigurationError(
+        f"{name!r} is no run's folder, no recipe ({', '.join(RECIPES)}, or a file) and no network "
+        f"({', '.join(NETWORKS)})"
+    )
+
+
+def _model(name: str, arguments: argparse.Namespace) -> Subject:
+    if name not in NETWORKS:
+        raise ConfigurationError(
+            f"--weights are of a network: expected one of {', '.join(NETWORKS)}, found {name!r}"
+        )
+    task = image_task(load_dataset(arguments.dataset, arguments.data), validation=arguments.validation)
+    record = {"weights": arguments.weights.name}
+    return Subject(name, load_weights(arguments.weights), task, arguments.weights.parent, record)
+
+
+def _run(folder: Path, data: Path | None) -> Subject:
+    try:
+        identity = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        settings = identity["settings"]
+        network = settings["model"]
+        choice = DataChoice.model_validate(settings["data"])
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise CheckpointError(
+            f"{folder / 'run.json'} does not say which network and data the run is of; scan runs that "
+            "`secateur run` made, or a network with --weights"
+        ) from error
+    task = image_task(load_dataset(choice.name, data), validation=choice.validation, shift=choice.shift)
+    return Subject(network, _dense(folder), task, folder, {"run": identity["name"], "seed": identity["seed"]})
+
+
+def _dense(folder: Path) -> Mapping[str, Tensor]:
+    if (folder / "dense.safetensors").exists():
+        return load_weights(folder / "dense.safetensors")
+    if (folder / "stages" / "dense.pt").exists():  # a run that goes on
+        state: Mapping[str, Tensor] = load_checkpoint(folder / "stages" / "dense.pt")["model"]
+        return state
+    raise CheckpointError(
+        f"{folder} has no dense network yet: start the run again, and it goes on training it"
+    )
+
+
+def _recipe(recipe: Recipe, arguments: argparse.Namespace, console: Console) -> Subject:
+    dataset = load_dataset(recipe.data.name, arguments.data)
+    task = image_task(dataset, validation=recipe.data.validation, shift=recipe.data.shift)
+    with RunDisplay(console, quiet=arguments.quiet) as display:
+        folder, dense = train_dense(
+            lambda: build_network(recipe.model, num_classes=dataset.classes),
+            task,
+            recipe.plan,
+            seed=arguments.seed,
+            name=recipe.name,
+            settings=recipe.model_dump(mode="json", exclude={"name", "plan"}),
+            observer=display.observer,
+        )
+    return Subject(recipe.model, dense.model, task, folder, {"run": recipe.name, "seed": arguments.seed})

@@ -1,0 +1,37 @@
+"""A scan as a table for a terminal."""
+
+from __future__ import annotations
+
+from rich import box
+from rich.table import Table
+
+from secateur.analysis.sensitivity import Sensitivity
+
+
+def sensitivity_table(scan: Sensitivity) -> Table:
+    """By how many points the error rises when one layer alone is pruned (the paper's Fig 6).
+
+    Args:
+        scan: The scan.
+
+    Returns:
+        A row a layer and a column a density, from the densest; ``-`` where a layer was not pruned so far.
+    """
+    # Small layers keep a whole number of weights near what was asked for; the largest is nearest to it.
+    columns = [point.density for point in max(scan.layers, key=lambda layer: layer.weights).points]
+    table = Table(
+        title=f"error added, in points (to {scan.error:.2f} %)",
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+    )
+    table.add_column("layer")
+    table.add_column("weights", justify="right")
+    for density in columns:
+        table.add_column(f"{100 * density:.3g} %", justify="right")
+    for layer in scan.layers:
+        cells = ["-"] * len(columns)
+        for point in layer.points:
+            nearest = min(range(len(columns)), key=lambda place: abs(columns[place] - point.density))
+            cells[nearest] = f"{point.error - scan.error:+.2f}"
+        table.add_row(layer.layer, f"{layer.weights:,}", *cells)
+    return table
