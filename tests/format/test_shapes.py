@@ -119,7 +119,16 @@ def changed(node: Node, **changes: object) -> Node:
         (MatMul("n", "x", "z", "y"), {"x": (2, 3), "z": (2, 3)}, "expected 3 rows on the right"),
         (MatMul("n", "x", "z", "y"), {"x": (2, 2, 3), "z": (3, 3, 2)}, "that broadcasts with [2]"),
         (POOL, {"x": (2, 3)}, "expected a source of rank 3 or 4"),
-        (POOL, {"x": (2, 3, 7, 7), "y": (2, 3, 5, 4)}, "expected windows that begin before 8, found 8"),
+        (
+            POOL,
+            {"x": (2, 3, 7, 7), "y": (2, 3, 5, 4)},
+            "expected windows that reach into 7 places, found [1, 7]",
+        ),
+        (
+            changed(POOL, pads=(3, 0, 0, 0)),
+            {"x": (2, 3, 7, 7), "y": (2, 3, 4, 4)},
+            "expected windows that reach into 7 places, found [-1, 3]",
+        ),
         (POOL, {"x": (2, 3, 7, 7), "y": (2, 4, 4, 4)}, "expected output 'y' of shape [2, 3, 4, 4]"),
         (changed(POOL, kernel=(0, 2)), {"x": (2, 3, 7, 7), "y": (2, 3, 4, 4)}, "2 kernel sizes from 1 on"),
         (

@@ -152,10 +152,12 @@ def _pool(node: Pool, source: Sizes, output: Sizes) -> Sizes:
     )
     _require(node, len(output) == len(source), f"an output of rank {len(source)}", output)
     for axis, windows in enumerate(output[2:]):
-        padded = source[2 + axis] + node.pads[axis] + node.pads[rank + axis]
-        last = (windows - 1) * node.strides[axis]
-        # In ceil mode the last window may reach beyond the padding, but not begin there.
-        _require(node, last < padded, f"windows that begin before {padded}", last)
+        size, before = source[2 + axis], node.pads[axis]
+        first = (node.kernel[axis] - 1) * node.dilations[axis] - before
+        last = (windows - 1) * node.strides[axis] - before
+        # In ceil mode the last window may reach beyond the padding, but one that lies outside altogether has
+        # no largest number and no mean.
+        _require(node, first >= 0 and last < size, f"windows that reach into {size} places", [first, last])
     return source[:2] + output[2:]
 
 
