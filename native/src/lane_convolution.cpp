@@ -85,6 +85,9 @@ class LaneConvolution final : public WeightedStep {
     lines.source = memory.read<float>(refs_.source);
     lines.count = static_cast<std::int64_t>(places_.size());
     lines.places = places_.data();
+    lines.channels = plan_.group_in();
+    lines.source_step = plane;
+    lines.packed_step = plan_.plane() * plan_.lanes;
     const std::int64_t rows = plan_.window_rows(product_.band(unit.band).layout.rows);
     for (std::int64_t row = 0; row < rows; ++row) {
       if (!used_rows_[static_cast<std::size_t>(row)]) continue;
@@ -99,11 +102,8 @@ class LaneConvolution final : public WeightedStep {
         lines.end[lane] = inside ? std::min(lines.count, shape.in_width - x) : 0;
         lines.starts[lane] = (image * shape.in_channels + unit.group * plan_.group_in()) * plane + y * shape.in_width + x;
       }
-      for (std::int64_t channel = 0; channel < plan_.group_in(); ++channel) {
-        lines.packed = packed + (channel * plan_.plane() + row * plan_.pitch()) * plan_.lanes;
-        product_.kernels().pack(lines);
-        for (std::int64_t lane = 0; lane < plan_.lanes; ++lane) lines.starts[lane] += plane;
-      }
+      lines.packed = packed + row * plan_.pitch() * plan_.lanes;
+      product_.kernels().pack(lines);
     }
   }
 

@@ -8,29 +8,54 @@
 namespace secateur::SECATEUR_ISA {
 namespace {
 
+// What is read of the lanes is the same for every channel, so it is worked out once.
+struct PackBlock {
+  std::int64_t starts[8];
+  EightMask masks[8];
+  bool full;
+};
+
+inline PackBlock plan_block(const PackLines& lines, std::int64_t first, std::int64_t i) {
+  PackBlock block;
+  block.full = true;
+  for (int k = 0; k < 8; ++k) {
+    const std::int64_t begin = lines.begin[first + k] > i ? lines.begin[first + k] - i : 0;
+    const std::int64_t end = lines.end[first + k] - i < 8 ? lines.end[first + k] - i : 8;
+    const bool any = begin < end;
+    // Where nothing is read the address is one that could be.
+    block.starts[k] = any ? lines.starts[first + k] + i : 0;
+    block.masks[k] = any ? eight_mask(begin, end) : eight_mask(0, 0);
+    block.full = block.full && begin == 0 && end == 8;
+  }
+  return block;
+}
+
+template <bool FULL>
+void pack_block(const PackLines& lines, const PackBlock& block, std::int64_t first, std::int64_t i) {
+  const std::int64_t count = lines.count - i < 8 ? lines.count - i : 8;
+  const float* source = lines.source;
+  float* packed = lines.packed + first;
+  for (std::int64_t channel = 0; channel < lines.channels; ++channel) {
+    Eight rows[8];
+SECATEUR_UNROLL
+    for (int k = 0; k < 8; ++k) {
+      rows[k] = FULL ? load_eight(source + block.starts[k]) : load_eight(source + block.starts[k], block.masks[k]);
+    }
+    transpose(rows);
+SECATEUR_UNROLL
+    for (int k = 0; k < 8; ++k) {
+      if (k < count && lines.places[i + k] >= 0) store_eight(packed + lines.places[i + k], rows[k]);
+    }
+    source += lines.source_step;
+    packed += lines.packed_step;
+  }
+}
+
 void pack_lines(const PackLines& lines) {
   for (std::int64_t first = 0; first < LANES; first += 8) {
     for (std::int64_t i = 0; i < lines.count; i += 8) {
-      Eight block[8];
-SECATEUR_UNROLL
-      for (int k = 0; k < 8; ++k) {
-        const std::int64_t lane = first + k;
-        const std::int64_t begin = lines.begin[lane] - i;
-        const std::int64_t end = lines.end[lane] - i;
-        if (begin <= 0 && end >= 8) {
-          block[k] = load_eight(lines.source + (lines.starts[lane] + i));
-        } else if (end <= 0 || begin >= 8 || begin >= end) {
-          block[k] = zero_eight();
-        } else {
-          block[k] = load_eight(lines.source + (lines.starts[lane] + i), begin, end);
-        }
-      }
-      transpose(block);
-      const std::int64_t rest = lines.count - i;
-SECATEUR_UNROLL
-      for (int k = 0; k < 8; ++k) {
-        if (k < rest && lines.places[i + k] >= 0) store_eight(lines.packed + lines.places[i + k] + first, block[k]);
-      }
+      const PackBlock block = plan_block(lines, first, i);
+      block.full ? pack_block<true>(lines, block, first, i) : pack_block<false>(lines, block, first, i);
     }
   }
 }

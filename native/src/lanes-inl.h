@@ -48,9 +48,14 @@ using Eight = Vec;
 
 inline Eight zero_eight() { return set(0.0f); }
 inline Eight load_eight(const float* p) { return load(p); }
-inline Eight load_eight(const float* p, std::int64_t begin, std::int64_t end) {
+// Which of eight floats are read; the others are zero, and their memory is not touched.
+struct EightMask {
+  std::int64_t begin, end;
+};
+inline EightMask eight_mask(std::int64_t begin, std::int64_t end) { return {begin, end}; }
+inline Eight load_eight(const float* p, EightMask mask) {
   Eight out;
-  for (std::int64_t i = 0; i < LANES; ++i) out.v[i] = begin <= i && i < end ? p[i] : 0.0f;
+  for (std::int64_t i = 0; i < LANES; ++i) out.v[i] = mask.begin <= i && i < mask.end ? p[i] : 0.0f;
   return out;
 }
 inline void store_eight(float* p, Eight x) { store(p, x); }
@@ -103,13 +108,17 @@ struct Eight {
 
 inline Eight zero_eight() { return {_mm256_setzero_ps()}; }
 inline Eight load_eight(const float* p) { return {_mm256_loadu_ps(p)}; }
-// Element i where begin <= i < end, else zero; the others are not touched.
-inline Eight load_eight(const float* p, std::int64_t begin, std::int64_t end) {
+// Which of eight floats are read; the others are zero, and their memory is not touched.
+struct EightMask {
+  __m256i v;
+};
+inline EightMask eight_mask(std::int64_t begin, std::int64_t end) {
   const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
   const __m256i low = _mm256_cmpgt_epi32(lane, _mm256_set1_epi32(static_cast<int>(begin) - 1));
   const __m256i high = _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(end)), lane);
-  return {_mm256_maskload_ps(p, _mm256_and_si256(low, high))};
+  return {_mm256_and_si256(low, high)};
 }
+inline Eight load_eight(const float* p, EightMask mask) { return {_mm256_maskload_ps(p, mask.v)}; }
 inline void store_eight(float* p, Eight x) { _mm256_storeu_ps(p, x.v); }
 inline void transpose(Eight (&r)[8]) {
   __m256 a[8];

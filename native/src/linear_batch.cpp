@@ -69,6 +69,7 @@ class BatchLinear final : public WeightedStep {
     lines.source = memory.read<float>(refs_.source);
     lines.count = plan_.shape.in_channels;
     lines.places = places_.data();
+    lines.channels = 1;
     for (std::int64_t vector = 0; vector < plan_.region_columns; ++vector) {
       for (std::int64_t lane = 0; lane < plan_.lanes; ++lane) {
         const std::int64_t row = rows * plan_.lane_images + vector * plan_.lanes + lane;

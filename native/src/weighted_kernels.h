@@ -49,7 +49,7 @@ struct PanelTile {
   bool first;
 };
 
-// Runs of floats, one a lane, become vectors.
+// Runs of floats, one a lane, become vectors: for each of some channels.
 struct PackLines {
   const float* source;
   std::int64_t starts[MAX_LANES];  // of each lane's run; it may lie outside the source,
@@ -58,6 +58,9 @@ struct PackLines {
   std::int64_t count;
   const std::int32_t* places;      // of the vectors in floats from `packed`; negative: nobody needs it
   float* packed;
+  std::int64_t channels;
+  std::int64_t source_step;        // floats from channel to channel
+  std::int64_t packed_step;
 };
 
 // And back: vector i of the run lies at sums + places[i] + channel * steps[i].
