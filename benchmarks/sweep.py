@@ -187,10 +187,8 @@ def _show(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     own = [row for row in rows if row["engine"] == SECATEUR.name]
     dense = ", ".join(f"{row['engine']} {row['median_ms']:.3g} ms" for row in rows if row not in own)
     limit = break_even([(row["density"], row["speedup"]) for row in own])
-    title = (
-        f"{first['work']}, batch {first['batch']}: {dense}; break-even {'none' if limit is None else limit}"
-    )
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
+    console.print(f"{first['work']}, batch {first['batch']}: {dense}; break-even {limit or 'none'}")
+    table = Table(box=box.SIMPLE_HEAD)
     for row in own:
         table.add_column(f"{row['density']:.0%}", justify="right", no_wrap=True)
     table.add_row(*(f"{row['median_ms']:.3g}" for row in own))
