@@ -120,13 +120,13 @@ def test_the_record_of_a_choice_is_plain(trained: nn.Module) -> None:
     assert content["scan"]["layers"][0]["layer"] == "fc1"
 
 
-@pytest.mark.parametrize("winner", ["scan", "recovery", "lamp"])
+@pytest.mark.parametrize("winner", ["scan", "recovery", "lamp", "global"])
 @pytest.mark.parametrize(("price", "limit"), [(Weights(), 700), (PackedBytes(), 4000)])
 def test_of_allocations_of_one_price_the_best_one_in_a_trial_is_taken(
     trained: nn.Module, winner: str, price: Weights, limit: int
 ) -> None:
     tried: list[Masks] = []
-    names = ("uncut", "fc1", "fc2", "fc3", "scan", "recovery", "lamp")
+    names = ("uncut", "fc1", "fc2", "fc3", "scan", "recovery", "lamp", "global")
     after = {"uncut": 1.0, "fc1": 1.1, "fc2": 2.0, "fc3": 1.0}
 
     def trial(masks: Masks) -> float:
@@ -142,14 +142,16 @@ def test_of_allocations_of_one_price_the_best_one_in_a_trial_is_taken(
         alone = by_name[layer]
         whole = [name for name in alive if alone.kept_of(name) == alive.kept_of(name)]
         assert whole == [name for name in alive if name != f"{layer}.weight"]
-    for name in ("scan", "recovery", "lamp"):
+    for name in ("scan", "recovery", "lamp", "global"):
         assert 0.97 * limit < price.of(trained, by_name[name]) <= limit
-    assert by_name["lamp"] == keep_highest_globally(select_weights(trained), lamp, by_name["lamp"].kept)
+    weights = select_weights(trained)
+    assert by_name["lamp"] == keep_highest_globally(weights, lamp, by_name["lamp"].kept)
+    assert by_name["global"] == keep_highest_globally(weights, magnitude, by_name["global"].kept)
     # Retraining left ten times as much of the harm in fc2 as in fc1, and nothing in fc3 but noise.
     more = by_name["recovery"].kept_of("fc2.weight") / by_name["scan"].kept_of("fc2.weight")
     assert more >= by_name["recovery"].kept_of("fc1.weight") / by_name["scan"].kept_of("fc1.weight")
     assert choice.left.keys() == {"fc1", "fc2", "fc3"}
     assert choice.masks == by_name[winner]
     assert choice.by == winner
-    assert choice.trials == {name: float(name != winner) for name in ("scan", "recovery", "lamp")}
+    assert choice.trials == {name: float(name != winner) for name in names[4:]}
     assert choice.price == price.of(trained, choice.masks)

@@ -126,7 +126,7 @@ def test_every_choice_is_on_record(tmp_path: Path) -> None:
     cuts = sorted((tmp_path / "stages").glob("cut-*.pt"))
     assert [path.stem for path in cuts] == ["cut-01", "cut-02", "cut-03"]
     notes = torch.load(cuts[-1], weights_only=True)["notes"]["choice"]
-    assert notes["trials"].keys() == {"scan", "recovery", "lamp"}
+    assert notes["trials"].keys() == {"scan", "recovery", "lamp", "global"}
     assert notes["trials"][notes["by"]] == min(notes["trials"].values())
     assert notes["scan"]["images"] == len(TASK.validation_labels)
     assert json.loads((tmp_path / "result.json").read_text())["configuration"]["plan"]["target"] == {

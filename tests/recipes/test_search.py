@@ -256,8 +256,8 @@ def test_started_again_it_finds_what_it_did_and_decides_the_same() -> None:
 
 def test_allocations_are_tried_out_where_that_is_asked_for() -> None:
     _, bench = run(MaxWeights(weights=125), cliff(0), rounds=2, trial=10)
-    # Uncut, its one layer alone, and three allocations.
-    assert bench.trials == ["trial-01"] * 5 + ["trial-02"] * 5
+    # Uncut, its one layer alone, and four allocations.
+    assert bench.trials == ["trial-01"] * 6 + ["trial-02"] * 6
 
 
 def test_finest_below_step_is_refused() -> None:

@@ -1,13 +1,14 @@
-"""Choosing the next cut: three ways to share weights out among layers, tried side by side.
+"""Choosing the next cut: ways to share weights out among layers, tried side by side.
 
 A scan knows what a cut does to the network as it is, and not how much of that retraining mends; and that
 differs between layers: on LeNet-300-100, at a sixteenth of the weights, a moment of retraining left 14 % of
 the harm in the first layer and 42 % in the last. So every layer is cut alone and retrained on some images,
-and the scan's harms are scaled by what was left of them (``recovery``). That, the plain scan and LAMP are
-tried out in the same way, and the one with the lowest validation loss is taken: each of them was the best
-somewhere. (Within a layer the squared weight times its Fisher information was tried as well. Such a cut did
-less harm than one by magnitude, and after retraining the loss was a fifth higher at a fortieth of the
-weights.)
+and the scan's harms are scaled by what was left of them (``recovery``). That, the plain scan and one ranking
+of all weights by LAMP and by magnitude (``global``) are tried out in the same way, and the one with the
+lowest validation loss is taken: each of them was the best in some round of some run.
+
+Within a layer the squared weight times its Fisher information was tried as well. Such a cut did less harm
+than one by magnitude, and after retraining the loss was a fifth higher at a fortieth of the weights.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from secateur.analysis.sensitivity import Sensitivity, scan_counts
 from secateur.errors import UnreachableTargetError
 from secateur.pruning.layers import layer_name, select_weights
 from secateur.pruning.masks import Masks
-from secateur.pruning.scores import lamp, magnitude
+from secateur.pruning.scores import Score, lamp, magnitude
 from secateur.pruning.selection import keep_highest, keep_highest_globally
 from secateur.recipes.ladder import Counts, Ladder, Offer, descend, make_ladder, reach
 from secateur.recipes.price import Milliseconds, Price, layer_prices
@@ -47,7 +48,7 @@ class Choice:
         masks: Which weights live after it.
         price: What the network costs then.
         scan: What pruning each layer alone would have done to the network before the cut.
-        by: Whose allocation it is: ``scan``, ``recovery`` or ``lamp``.
+        by: Whose allocation it is: ``scan``, ``recovery``, ``lamp`` or ``global``.
         trials: Validation loss of each allocation after it was tried out; empty where there was no choice.
         left: Layer -> which part of the harm that the scan saw was left after retraining.
     """
@@ -107,8 +108,11 @@ def cut_to_price(
         for name, points in offers.items()
     }
     allocations = {"scan": by_scan.masks, "recovery": to_limit(make_ladder(scaled))}
-    if not isinstance(price, Milliseconds):  # LAMP's cut to a price is found by asking for many prices
-        allocations["lamp"] = _lamp_masks(model, alive, price, limit)
+    if not isinstance(price, Milliseconds):  # a ranking's cut to a price is found by asking for many prices
+        for name, score in (("lamp", lamp), ("global", magnitude)):
+            ranked = _ranked_masks(model, alive, price, limit, score)
+            if all(ranked.kept_of(layer) for layer in ranked):
+                allocations[name] = ranked
     trials = {name: trial(masks) for name, masks in allocations.items()}
     best = min(trials, key=trials.__getitem__)
     shares = {layer_name(name): share for name, share in left.items()}
@@ -191,14 +195,14 @@ def _choice(model: nn.Module, masks: Masks, alive: Masks, price: Price, scan: Se
     return Choice(masks, price.of(model, masks), scan)
 
 
-def _lamp_masks(model: nn.Module, alive: Masks, price: Price, limit: float) -> Masks:
-    """The most weights that LAMP can keep within a price."""
+def _ranked_masks(model: nn.Module, alive: Masks, price: Price, limit: float, score: Score) -> Masks:
+    """The most weights that one ranking over all layers can keep within a price."""
     weights = {name: weight for name, weight in select_weights(model).items() if name in alive}
-    most, least = alive.kept, len(alive)  # the largest weight of every layer scores 1, and so comes first
-    found = keep_highest_globally(weights, lamp, least, alive)
+    most, least = alive.kept, 0
+    found = keep_highest_globally(weights, score, least, alive)
     while most - least > max(1, alive.kept // 10_000):
         middle = (most + least) // 2
-        masks = keep_highest_globally(weights, lamp, middle, alive)
+        masks = keep_highest_globally(weights, score, middle, alive)
         if price.of(model, masks) <= limit:
             least, found = middle, masks
         else:
