@@ -38,6 +38,9 @@ _RANDOM = (
     "RandomUniform",
     "RandomUniformLike",
 )
+# Until version 22 ONNX counted windows that lie beyond the input where their number is rounded up; torch
+# and ONNX Runtime never did, whatever the version.
+_COUNTED_ANEW = ("AveragePool", "MaxPool")
 # More numbers than this are never sizes or axes, and shape inference need not read them.
 _MOST_SIZES = 4096
 
@@ -57,6 +60,8 @@ class Opsets:
 
     def schema(self, node: onnx.NodeProto) -> onnx.defs.OpSchema:
         """The definition of a node's operator."""
+        if node.op_type in _COUNTED_ANEW:
+            return onnx.defs.get_schema(node.op_type, node.domain)
         return onnx.defs.get_schema(node.op_type, self.versions[node.domain], node.domain)
 
 
@@ -164,7 +169,7 @@ def _types(call: Call, node: onnx.NodeProto, opsets: Opsets, probe: int) -> Mapp
         if operand is not None:
             types[name] = _type(operand, probe, batch)
         if isinstance(operand, Known) and operand.at[probe].size <= _MOST_SIZES:
-            data[name] = numpy_helper.from_array(np.ascontiguousarray(operand.at[probe]), name)
+            data[name] = numpy_helper.from_array(np.asarray(operand.at[probe], order="C"), name)
     imports = [helper.make_opsetid(domain, version) for domain, version in opsets.versions.items()]
     try:
         result: Mapping[str, TypeProto] = shape_inference.infer_node_outputs(

@@ -113,6 +113,10 @@ def _skeleton(model: onnx.ModelProto) -> onnx.ModelProto:
     light.graph.node.extend(graph.node)
     light.graph.input.extend(graph.input)
     light.graph.output.extend(graph.output)
+    for entry in light.graph.output:
+        # Exporters leave out the shapes of outputs, which the checker wants and nobody needs.
+        if entry.type.HasField("tensor_type"):
+            entry.type.tensor_type.shape.SetInParent()
     light.graph.sparse_initializer.extend(graph.sparse_initializer)
     inputs = {entry.name for entry in graph.input}
     for tensor in graph.initializer:

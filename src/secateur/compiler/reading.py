@@ -113,7 +113,22 @@ def onnx_of_module(
         ) from error
     assert program is not None  # noqa: S101  # with dynamo, a program is what it returns; narrows for mypy
     model: onnx.ModelProto = program.model_proto
+    if dynamic_batch:
+        _check_open(module, model)
     return model
+
+
+def _check_open(module: nn.Module, model: onnx.ModelProto) -> None:
+    # torch gives up an open size without a word when the module makes a Python number of it.
+    for entry in model.graph.input:
+        dims = entry.type.tensor_type.shape.dim
+        if dims and dims[0].HasField("dim_value"):
+            raise UnsupportedModelError(
+                f"torch.onnx.export fixed the batch of {type(module).__name__} (input {entry.name!r}) to "
+                f"{dims[0].dim_value}: its forward takes the batch size as a number, as len(x) and "
+                "int(x.shape[0]) do; "
+                "expected x.shape[0] or -1; or compile it with a fixed batch"
+            )
 
 
 def _example(tensor: Tensor, *, widen: bool) -> Tensor:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from secateur.compiler.builder import Builder
 from secateur.compiler.operands import Call
 from secateur.compiler.operators.layers import layer_name
-from secateur.compiler.operators.windows import Windows, windows
+from secateur.compiler.operators.windows import windows
 from secateur.format.graph import Convolution
 
 
@@ -24,7 +24,10 @@ def convolution(call: Call, build: Builder) -> None:
             "groups",
             "(out, channels / groups, kernel...)",
         )
-    at: Windows = windows(call, source, kernel)
+    bias = call.optional_array(2, "bias")
+    if bias is not None and bias.shape != weight.shape[:1]:
+        raise call.refused(f"a bias of shape {bias.shape} does not fit {weight.shape[0]} outputs", "(out,)")
+    at = windows(call, source, kernel)
     build.add(
         Convolution(
             build.node_name(layer_name(call)),
@@ -35,6 +38,6 @@ def convolution(call: Call, build: Builder) -> None:
             at.pads,
             at.dilations,
             groups,
-            build.constant(call.array(2, "bias"), call.label(2)) if call.has(2) else None,
+            None if bias is None else build.constant(bias, call.label(2)),
         )
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from secateur.compiler.builder import Builder
@@ -18,6 +20,7 @@ from secateur.format.graph import (
     Shape,
     Slice,
     Transpose,
+    resolve,
 )
 
 
@@ -31,6 +34,16 @@ def reshape(call: Call, build: Builder) -> None:
     source = call.value(0)
     if source.dtype != target.dtype:
         raise call.refused(f"it casts from {source.dtype} to {target.dtype}", "casts that change nothing")
+    # ONNX's inference believes a written-out shape.
+    for probe in call.probes:
+        before, after = resolve(source.shape, probe), resolve(target.shape, probe)
+        if math.prod(before) != math.prod(after):
+            raise call.refused(
+                f"{before} does not fit into {after} at batch size {probe}",
+                "shapes that hold as many numbers at every batch size (export the model with a dynamic "
+                "batch), or "
+                "inputs of a fixed size",
+            )
     build.add(Reshape(build.node_name(call.name), source.name, target.name))
 
 

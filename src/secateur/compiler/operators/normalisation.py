@@ -40,6 +40,12 @@ def batch_normalisation(call: Call, build: Builder) -> None:
 
 def _scale_and_shift(call: Call, build: Builder, source: str, factor: Array, shift: Array) -> None:
     target = call.output
+    channels = call.fixed_dims(target.shape[1:2], "its channels")
+    if factor.shape != channels or shift.shape != channels:
+        raise call.refused(
+            f"parameters of shapes {factor.shape} and {shift.shape} do not fit {channels} channels",
+            "(channels,)",
+        )
     shape = (-1,) + (1,) * (len(target.shape) - 2)
     constants = [
         build.constant(array.astype(np.float32).reshape(shape), f"{call.name}.{part}")

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from secateur.compiler.reading import network_of_module, onnx_of_module
+from secateur.compiler.reference import run
+from secateur.errors import UnsupportedModelError
+from secateur.format.graph import Batch
+from tests.compiler.models import assert_close
+
+
+class Two(nn.Module):
+    def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+        return a + 2 * b, a - b
+
+
+class Several(nn.Module):
+    def forward(self, first: Tensor, *rest: Tensor) -> Tensor:
+        return first * rest[0] + rest[1]
+
+
+class Counted(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), 2, 4)
+
+
+class Undecided(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return x if x.sum() > 0 else -x
+
+
+class Sinus(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.sin(x)
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        yield
+
+
+def test_modes_weights_and_gradients_stay_as_they_are() -> None:
+    module = nn.Sequential(nn.Linear(8, 4), nn.BatchNorm1d(4).eval(), nn.Dropout(0.5), nn.ReLU())
+    module[0].weight.grad = torch.ones_like(module[0].weight)
+    before = {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    parameters = list(module.parameters())
+    with silent():
+        network_of_module(module, [torch.ones(2, 8)])
+    assert [part.training for part in module] == [True, False, True, True]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    assert all(now is then for now, then in zip(module.parameters(), parameters, strict=True))
+    assert torch.equal(module[0].weight.grad, torch.ones(4, 8))
+
+
+def test_the_level_of_torchs_logger_is_put_back() -> None:
+    before = logging.getLogger("torch").level
+    network_of_module(nn.ReLU(), [torch.ones(2, 8)])
+    assert logging.getLogger("torch").level == before
+
+
+@pytest.mark.parametrize(
+    ("module", "count"), [(nn.Linear(8, 3), 1), (Two(), 2), (Several(), 3)], ids=lambda item: str(item)[:8]
+)
+@pytest.mark.parametrize("batch", [1, 3])
+def test_inputs_of_every_number_and_batch(module: nn.Module, count: int, batch: int) -> None:
+    arrays = [
+        np.random.default_rng(index).standard_normal((batch, 8)).astype(np.float32) for index in range(count)
+    ]
+    with silent():
+        network = network_of_module(module, arrays)
+    assert all(value.shape[0] == Batch() for value in network.graph.values)
+    with torch.no_grad():
+        expected = module(*map(torch.from_numpy, arrays))
+    found = run(network, dict(zip(network.graph.inputs, arrays, strict=True)))
+    for name, tensor in zip(
+        network.graph.outputs, expected if isinstance(expected, tuple) else (expected,), strict=True
+    ):
+        assert_close(found[name], tensor.numpy())
+
+
+def test_a_batch_that_is_taken_for_a_number() -> None:
+    with pytest.raises(UnsupportedModelError, match=r"fixed the batch of Counted .* to 2: .* as len\(x\)"):
+        network_of_module(Counted(), [torch.ones(2, 8)])
+    network = network_of_module(Counted(), [torch.ones(2, 8)], dynamic_batch=False)
+    assert network.graph.values[0].shape == (2, 8)
+
+
+def test_a_module_that_torch_cannot_export() -> None:
+    with pytest.raises(
+        UnsupportedModelError,
+        match=r"torch.onnx.export cannot export Undecided: .*; expected a module without data-dependent",
+    ):
+        network_of_module(Undecided(), [torch.ones(2, 8)])
+
+
+def test_an_operator_that_is_not_supported() -> None:
+    with pytest.raises(
+        UnsupportedModelError, match=r"node '.*': operator 'Sin' is not supported; supported: Abs, "
+    ):
+        network_of_module(Sinus(), [torch.ones(2, 8)])
+
+
+def test_a_module_in_half_precision() -> None:
+    with pytest.raises(UnsupportedModelError, match="is of type float16; supported: float32"):
+        network_of_module(nn.Linear(8, 4).half(), [torch.ones(2, 8, dtype=torch.float16)])
+
+
+def test_the_model_in_memory_is_a_valid_one() -> None:
+    proto = onnx_of_module(nn.Linear(8, 4), [torch.ones(1, 8)])
+    assert proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param
+    assert {tensor.name for tensor in proto.graph.initializer} == {"weight", "bias"}
