@@ -73,7 +73,7 @@ class Effort:
     zero_epochs: int = 4
 
 
-EFFORTS: Mapping[str, Effort] = {
+EFFORTS: dict[str, Effort] = {
     "lenet-300-100": Effort(compression=64, learning_rate=0.1, dense=12),
     "lenet-5": Effort(compression=128, learning_rate=0.05, dense=6),
 }
