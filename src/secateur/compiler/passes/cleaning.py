@@ -8,7 +8,7 @@ import numpy as np
 
 from secateur.compiler.network import Array, Network
 from secateur.compiler.passes.rewriting import Wiring, rebuilt
-from secateur.format.graph import Concat, Expand, Node, Pad, Reshape, Slice, Transpose, reads
+from secateur.format.graph import Concat, Expand, Node, Pad, Reshape, Slice, Transpose, reads, renamed
 
 
 def drop_identities(network: Network) -> Network:
@@ -22,32 +22,24 @@ def drop_identities(network: Network) -> Network:
         there is no other way.
     """
     wiring = Wiring(network)
-    fixed = {*network.graph.inputs, *network.constants}
-    names: dict[str, str] = {}
-    nodes: list[Node | None] = []
+    outputs = network.graph.outputs
+    fixed = {*network.graph.inputs, *network.constants, *outputs}
+    aliases: dict[str, str] = {}
+    renames: dict[str, str] = {}
+    nodes: list[Node] = []
     made: dict[str, Node] = {}
     for old in network.graph.nodes:
-        node = _joined(old, made)
+        node = _joined(renamed(old, aliases), made)
         source = _unchanged(node, wiring)
-        if source is None:
-            nodes.append(node)
-        elif node.output not in network.graph.outputs:
-            names[node.output] = source
-        elif source in fixed or source in network.graph.outputs or source in names.values():
-            nodes.append(node)
+        if source is not None and node.output not in outputs:
+            aliases[node.output] = source
+        elif source is not None and source not in fixed and source not in renames:
+            renames[source] = node.output
         else:
-            names[source] = node.output
-        made[node.output] = node
-    return rebuilt(network, nodes, _resolved(names))
-
-
-def _resolved(names: dict[str, str]) -> dict[str, str]:
-    def end(name: str) -> str:
-        while name in names:
-            name = names[name]
-        return name
-
-    return {name: end(name) for name in names}
+            nodes.append(node)
+            made[node.output] = node
+    behind = {name: renames.get(source, source) for name, source in aliases.items()}
+    return rebuilt(network, nodes, {**behind, **renames})
 
 
 def _joined(node: Node, made: dict[str, Node]) -> Node:
