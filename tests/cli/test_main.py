@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from rich.console import Console
 
 import secateur
 from secateur.cli import run as run_module
@@ -16,6 +15,7 @@ from secateur.cli.main import main
 from secateur.datasets.images import ImageDataset
 from secateur.recipes.builtin import RECIPES
 from secateur.recipes.driver import Observer
+from secateur.recipes.plan import read_recipe
 from tests.small import blobs, phase
 
 
@@ -246,14 +246,14 @@ def test_threads_are_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, on_blo
     assert counts == [3]
 
 
-def test_the_demo_runs_its_own_recipe(monkeypatch: pytest.MonkeyPatch) -> None:
-    ran: list[tuple[str, str]] = []
-    monkeypatch.setattr("secateur.cli.demo.load_dataset", lambda name: name)
-
-    def execute(chosen: Any, dataset: str, arguments: Any, console: Console) -> None:
-        del arguments, console
-        ran.append((chosen.name, dataset))
-
-    monkeypatch.setattr("secateur.cli.demo.execute", execute)
-    assert main(["demo"]) == 0
-    assert ran == [("demo", "digits")]
+def test_the_demo_runs_its_own_recipe_and_ships_it(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tiny = read_recipe(recipe(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("secateur.cli.demo.builtin_recipe", {"demo": tiny}.__getitem__)
+    monkeypatch.setattr("secateur.cli.demo.load_dataset", {"digits": big_blobs()}.__getitem__)
+    assert main(["demo", "--out", str(tmp_path / "out"), "--quiet"]) == 0
+    said = capsys.readouterr().out
+    assert "us in PyTorch ->" in said
+    assert secateur.load(tmp_path / "out" / "pruned.secateur").outputs[0].shape[-1] == 4

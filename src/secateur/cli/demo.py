@@ -1,4 +1,4 @@
-"""``secateur demo``: the main job on a few thousand digits, in a few minutes."""
+"""``secateur demo``: the main job on a few thousand digits, from training to shipping, in a few minutes."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ import argparse
 from rich.console import Console
 
 from secateur.cli.run import add_run_arguments, execute, prepare
+from secateur.cli.shipping import ship
 from secateur.datasets import load_dataset
 from secateur.recipes.builtin import builtin_recipe
+from secateur.training.task import image_task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -20,5 +22,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Carry the verb out."""
     recipe = builtin_recipe("demo")
     prepare(arguments)
-    execute(recipe, load_dataset(recipe.data.name), arguments, console)
+    dataset = load_dataset(recipe.data.name)
+    result = execute(recipe, dataset, arguments, console)
+    task = image_task(dataset, validation=recipe.data.validation)
+    ship(result.folder, recipe.model, task.validation_images[:1], console)
     return 0

@@ -19,7 +19,17 @@ _VERBS = {
         "latency, memory and bytes, beside other engines in one run",
         "train,compile",
     ),
-    "demo": ("secateur.cli.demo", "the main job on a small real data set, in a few minutes", "train"),
+    "export": (
+        "secateur.cli.export",
+        "a compact .secateur file of a run, a checkpoint or an ONNX file; or ONNX",
+        "compile",
+    ),
+    "info": ("secateur.cli.info", "what is in a compact file or a run, layer by layer", "train"),
+    "demo": (
+        "secateur.cli.demo",
+        "the main job on a small real data set, to the shipped file, in minutes",
+        "train,compile",
+    ),
 }
 
 
