@@ -1,5 +1,5 @@
 # Every verb sets up what it needs in .venv; CI calls the same verbs.
-.PHONY: setup fmt lint types test bench docs check demo clean
+.PHONY: setup fmt lint types test native-test bench docs check demo clean
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.secateur-installed
@@ -28,6 +28,13 @@ types: setup
 
 test: setup
 	$(BIN)/python -m pytest -n 2
+
+# The core's own tests under sanitizers, and, without them, that nothing of an instruction set leaves its file.
+native-test: setup
+	$(BIN)/cmake -S . -B build/sanitized -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
+		-DSECATEUR_BINDING=OFF -DSECATEUR_TESTS=ON -DSECATEUR_SANITIZE=ON
+	$(BIN)/cmake --build build/sanitized --parallel 2
+	$(BIN)/ctest --test-dir build/sanitized --output-on-failure
 
 docs: setup
 	$(BIN)/python -m pytest tests/test_docs.py

@@ -1,4 +1,4 @@
-"""Activations against double precision, within a few units in the last place; alike on every instruction set."""
+"""Activations against double precision: a few units in the last place, and alike on every instruction set."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ Doubles = NDArray[np.float64]
 
 SMALLEST = 2.0**-149
 ALPHA, BETA = 0.2, 0.45
-# In the order of native/include/secateur/activation.h, after `none`: the function in double precision, and the
-# error that is allowed, in units in the last place of the result.
+# In the order of native/include/secateur/activation.h, after `none`: the function in double precision, and
+# the error that is allowed, in units in the last place of the result.
 KINDS: list[tuple[str, Callable[[Doubles], Doubles], float]] = [
     ("relu", lambda x: np.maximum(x, 0), 0),
     ("leaky_relu", lambda x: np.where(x >= 0, x, np.float32(ALPHA) * x), 0.5),
