@@ -2,60 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
 from pathlib import Path
-from typing import Any, final
-
-import torch
-from torch import Tensor, nn
+from typing import Any
 
 from secateur.errors import InterruptedRunError
-from secateur.pruning.compaction import compact, expand_into
-from secateur.pruning.gradual import Gradual
-from secateur.pruning.layers import aliases, prunable_weights
-from secateur.pruning.masks import Masks
-from secateur.pruning.pruner import Pruner
-from secateur.recipes.dropout import follow_dropout_rule, set_dropout
 from secateur.recipes.fitting import check_arguments, check_fits
 from secateur.recipes.identity import describe
-from secateur.recipes.plan import GradualCut, Keep, Plan, Reinitialise, Rewind
-from secateur.recipes.price import Timer, price_of, program_milliseconds
-from secateur.recipes.reachable import Reachable, reachable
+from secateur.recipes.plan import Plan
+from secateur.recipes.price import Timer, program_milliseconds
 from secateur.recipes.result import RunResult, conclude
 from secateur.recipes.run_folder import RunFolder, StageState
-from secateur.recipes.search import Choose, Found, search
-from secateur.training.checkpoint import load_into
-from secateur.training.distillation import Distillation, teach
-from secateur.training.evaluation import evaluate
-from secateur.training.loop import BatchObserver, EpochRecord, Progress, run_phases
-from secateur.training.phase import Phase
-from secateur.training.seeding import generator, seeded
+from secateur.recipes.stages import ModelFactory, Observer, Stages
 from secateur.training.task import Task
 
-ModelFactory = Callable[[], nn.Module]
-
-
-@final
-@dataclass(frozen=True)
-class Observer:
-    """Who is told how a run goes on.
-
-    Args:
-        on_folder: Told once, before the first stage: the run's folder.
-        on_stage: Told once before each stage: its name, its number from 0, the number of stages, the epochs
-            it takes, and whether it is there already.
-        on_batch: Told after each step: steps done of this epoch, steps in it, the loss.
-        on_epoch: Told after each epoch; of those that an interrupted stage kept, when it is taken up again.
-    """
-
-    on_folder: Callable[[Path], None] | None = None
-    on_stage: Callable[[str, int, int, int, bool], None] | None = None
-    on_batch: BatchObserver | None = None
-    on_epoch: Callable[[EpochRecord], None] | None = None
+__all__ = ["ModelFactory", "Observer", "train_dense", "train_prune_retrain"]
 
 
 def train_prune_retrain(
@@ -187,7 +149,7 @@ def _opened(
     settings: Mapping[str, Any] | None,
     observer: Observer | None,
     save_every: float,
-) -> Iterator[tuple[_Run, str]]:
+) -> Iterator[tuple[Stages, str]]:
     check_arguments(model, task, plan, settings)
     check_fits(plan, model, task, seed)
     identity, digest = describe(model, task, plan, settings, seed=seed, name=name)
@@ -197,7 +159,7 @@ def _opened(
         observer = observer or Observer()
         if observer.on_folder is not None:
             observer.on_folder(path)
-        yield _Run(model, task, plan, folder, seed, observer, save_every), digest
+        yield Stages(model, task, plan, folder, seed, observer, save_every), digest
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
             f"interrupted; what was done is kept in {path}, but for the epoch under way: "
@@ -205,268 +167,3 @@ def _opened(
         ) from error
     finally:
         folder.close()
-
-
-@final
-@dataclass(frozen=True)
-class _Run:
-    model: ModelFactory
-    task: Task
-    plan: Plan
-    folder: RunFolder
-    seed: int
-    observer: Observer
-    save_every: float
-
-    def build(self) -> nn.Module:
-        """The untrained network of this run."""
-        with seeded(self.seed, "initial weights"):
-            return self.model()
-
-    @cached_property
-    def dense(self) -> StageState:
-        """Step 1: learn which connections matter."""
-
-        def make() -> StageState:
-            model = self.build()
-            set_dropout(model, self.plan.dropout)
-            pruner = Pruner(model, exclude=self.plan.exclude or None)
-            snapshot, records = self._train_dense(model)
-            notes = _notes({}, {}) | {"early": snapshot}
-            return StageState(_state(model), pruner.masks, [record.to_json() for record in records], notes)
-
-        return self._stage("dense", 0, self.plan.dense, make)
-
-    def rounds(self) -> Sequence[tuple[str, StageState]]:
-        """The dense network and every round's, by name."""
-        stages = [("dense", self.dense)]
-        for number in range(1, self.plan.rounds + 1):
-            stages.append((f"round-{number:02d}", self.round(number, stages[-1][1])))
-        return stages
-
-    def search(self, timer: Timer) -> Found:
-        """What the plan's target asks for."""
-        plan = self.plan
-        assert plan.target is not None  # noqa: S101  # the caller looked; narrows for mypy
-        price = price_of(plan.target, plan.search.price, self.task.validation_images, timer)
-        return search(plan.target, plan.search, price, self.dense, self.task, self)
-
-    def cut(self, name: str, before: StageState, choose: Choose) -> StageState:
-        """A network cut as a search chose; kept, so that it is chosen once."""
-
-        def make() -> StageState:
-            model, pruner = self._taken_up(before)
-            choice = choose(model, pruner.masks)
-            pruner.restrict(choice.masks)
-            dead = self._sweep(pruner)
-            notes = _notes(dead, {}) | {"choice": choice.to_json()}
-            return StageState(_state(model), pruner.finalize(), [], notes)
-
-        return self.folder.stage(name, make)
-
-    def trial(self, name: str, model: nn.Module, masks: Masks) -> float:
-        """The validation loss of a network cut so and retrained once on some of the images."""
-        plan, task = self.plan, self.task
-        network = copy.deepcopy(model)
-        pruner = Pruner(network, exclude=plan.exclude or None)
-        pruner.restrict(masks)
-        self._sweep(pruner)
-        follow_dropout_rule(network, pruner.masks, plan, task.image_shape)
-        order = torch.randperm(len(task.train), generator=generator(self.seed, name))
-        some = replace(task, train=task.train[order[: plan.search.trial]])
-        once = plan.retrain[0].model_copy(update={"epochs": 1})
-        self._retrain(name, 0, network, pruner, (once,), some)
-        return evaluate(network, task.validation_images, task.validation_labels).loss
-
-    def retrain(self, name: str, number: int, cut: StageState, *, last: bool) -> StageState:
-        """A cut network, its remaining weights trained."""
-        phases = self.plan.final if last and self.plan.final is not None else self.plan.retrain
-
-        def make() -> StageState:
-            model, pruner = self._taken_up(cut)
-            rates = follow_dropout_rule(model, pruner.masks, self.plan, self.task.image_shape)
-            records = self._retrain(name, number, model, pruner, phases)
-            masks = pruner.finalize()
-            notes = _notes(cut.notes["dead"], rates)
-            return StageState(_state(model), masks, [record.to_json() for record in records], notes)
-
-        return self._stage(name, number, phases, make)
-
-    def round(self, number: int, before: StageState) -> StageState:
-        """Steps 2 and 3: prune connections, train the weights that are left."""
-        phases = self.plan.phases_of(number)
-
-        def make() -> StageState:
-            return self._prune_and_retrain(number, before, phases)
-
-        return self._stage(f"round-{number:02d}", number, phases, make)
-
-    def _prune_and_retrain(self, number: int, before: StageState, phases: tuple[Phase, ...]) -> StageState:
-        name, plan = f"round-{number:02d}", self.plan
-        model, pruner = self._taken_up(before)
-        target = self._reachable(number / plan.rounds, model, pruner)
-        if plan.gradual is None:
-            pruner.prune(target.criterion)
-        dead = self._sweep(pruner)
-        self._choose_survivors(model, pruner, number)
-        rates = follow_dropout_rule(model, pruner.masks, plan, self.task.image_shape)
-        records = self._retrain(name, number, model, pruner, phases)
-        if plan.gradual is not None:
-            dead = self._sweep(pruner)
-        masks = pruner.finalize()
-        capped = {layer: dict(found) for layer, found in target.capped.items()}
-        notes = _notes(dead, rates) | {"asked": target.asked, "capped": capped}
-        return StageState(_state(model), masks, [record.to_json() for record in records], notes)
-
-    def _taken_up(self, before: StageState) -> tuple[nn.Module, Pruner]:
-        model = self.build()
-        model.load_state_dict(dict(before.model))
-        pruner = Pruner(model, exclude=self.plan.exclude or None)
-        pruner.restrict(before.masks)
-        return model, pruner
-
-    def _sweep(self, pruner: Pruner) -> dict[str, Any]:
-        """Remove dead neurons, if the plan says so; what was found, as JSON values."""
-        if not self.plan.sweep:
-            return {}
-        dead = pruner.sweep(self.task.image_shape).dead
-        return {layer: asdict(found) for layer, found in dead.items()}
-
-    def _train_dense(self, model: nn.Module) -> tuple[dict[str, Tensor], list[EpochRecord]]:
-        rewind = self.plan.survivors if isinstance(self.plan.survivors, Rewind) else None
-        snapshot = _state(model) if rewind is not None and rewind.epoch == 0 else {}
-        records = self._run_phases("dense", model, None, self.plan.dense)
-        if rewind is not None and rewind.epoch > 0:
-            # Trained again up to that epoch rather than copied on the way: the same draws give the same bits,
-            # and the loop need not know of it.
-            early = _for_training(self.build())
-            set_dropout(early, self.plan.dropout)
-            run_phases(
-                early, self.task, self.plan.dense, seed=self.seed, stage="dense", stop_after=rewind.epoch
-            )
-            snapshot = _state(early)
-        return snapshot, records
-
-    def _retrain(
-        self,
-        name: str,
-        number: int,
-        model: nn.Module,
-        pruner: Pruner,
-        phases: tuple[Phase, ...],
-        trial_on: Task | None = None,
-    ) -> list[EpochRecord]:
-        if not self.plan.compact:
-            gradual = None
-            if self.plan.gradual is not None:
-                gradual = self._gradual(self.plan.gradual, number, phases[0], model, pruner)
-            return self._run_phases(name, model, pruner, phases, gradual, trial_on=trial_on)
-        small = compact(model, pruner.masks, self.task.image_shape)
-        inner = Pruner(small.model, exclude=self.plan.exclude or None)
-        inner.restrict(small.masks)
-        records = self._run_phases(
-            name, small.model, inner, phases, total_weights=pruner.masks.total, trial_on=trial_on
-        )
-        inner.finalize()
-        expand_into(model, small)
-        return records
-
-    def _run_phases(
-        self,
-        stage: str,
-        model: nn.Module,
-        pruner: Pruner | None,
-        phases: tuple[Phase, ...],
-        gradual: Gradual | None = None,
-        total_weights: int | None = None,
-        trial_on: Task | None = None,
-    ) -> list[EpochRecord]:
-        progress = Progress(
-            self.folder.partial(stage), self.save_every, self.observer.on_batch, self._log_epoch
-        )
-        return run_phases(
-            _for_training(model),
-            trial_on or self.task,
-            phases,
-            seed=self.seed,
-            stage=stage,
-            pruner=pruner,
-            gradual=gradual,
-            distillation=None if pruner is None else self._distillation,
-            progress=progress if trial_on is None else None,  # what is tried out is neither kept nor told
-            total_weights=total_weights,
-        )
-
-    def _reachable(self, progress: float, model: nn.Module, pruner: Pruner) -> Reachable:
-        names = aliases(prunable_weights(model))
-        assert self.plan.cut is not None  # noqa: S101  # rounds are of plans that have one; narrows for mypy
-        return reachable(self.plan.cut.at(progress, self.seed), pruner.masks, names)
-
-    def _gradual(
-        self, gradual: GradualCut, number: int, phase: Phase, model: nn.Module, pruner: Pruner
-    ) -> Gradual:
-        steps = phase.epochs * -(-len(self.task.train) // phase.batch_size)
-        start, end = (number - 1) / self.plan.rounds, number / self.plan.rounds
-        return Gradual(
-            lambda done: start + (end - start) * done,
-            begin=0,
-            end=max(1, round(gradual.until * steps)),
-            every=gradual.every,
-            criterion=lambda progress: self._reachable(progress, model, pruner).criterion,
-        )
-
-    def _choose_survivors(self, model: nn.Module, pruner: Pruner, number: int) -> None:
-        survivors = self.plan.survivors
-        match survivors:
-            case Keep():
-                return
-            case Reinitialise():
-                with seeded(self.seed, "reinitialised weights", number):
-                    model.load_state_dict(self.model().state_dict())
-            case Rewind():
-                model.load_state_dict(dict(self.dense.notes["early"]))
-        pruner.enforce()
-
-    @cached_property
-    def _distillation(self) -> Distillation | None:
-        if self.plan.teach is None:
-            return None
-        teacher = _for_training(self.build())
-        teacher.load_state_dict(dict(self.dense.model))
-        table = teach(teacher, self.task, self.plan.teach.temperature)
-        return Distillation(table, self.plan.teach.weight, self.plan.teach.temperature)
-
-    def _stage(
-        self, name: str, number: int, phases: tuple[Phase, ...], make: Callable[[], StageState]
-    ) -> StageState:
-        if self.observer.on_stage is not None:
-            finished = (self.folder.path / "stages" / f"{name}.pt").exists()
-            epochs = sum(phase.epochs for phase in phases)
-            rounds = self.plan.rounds if self.plan.target is None else self.plan.search.rounds
-            self.observer.on_stage(name, number, rounds + 1, epochs, finished)
-        state = self.folder.stage(name, make)
-        load_into(self.build(), state.model, f"{self.folder.path / 'stages' / name}.pt")
-        self.folder.finished(state.history)
-        return state
-
-    def _log_epoch(self, record: EpochRecord) -> None:
-        self.folder.log(record.to_json())
-        if self.observer.on_epoch is not None:
-            self.observer.on_epoch(record)
-
-
-def _notes(dead: Mapping[str, Any], rates: Mapping[str, float]) -> dict[str, Any]:
-    return {"dead": dict(dead), "dropout": dict(rates), "early": {}, "asked": None, "capped": {}}
-
-
-def _for_training(model: nn.Module) -> nn.Module:
-    # Convolutions train about twice as fast this way on a CPU. Their sums run in another order, so whatever
-    # shall give the same bits must be laid out the same.
-    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]  # missing in torch's stub
-
-
-def _state(model: nn.Module) -> dict[str, Tensor]:
-    return {
-        name: tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
-        for name, tensor in model.state_dict().items()
-    }
