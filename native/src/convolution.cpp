@@ -16,13 +16,22 @@ bool fits(const ConvolutionShape& s) {
   return channel <= INT32_MAX / (s.in_channels / s.groups);
 }
 
+// Within a block of the sparse kernels, offsets are 16 bits of vectors: a channel of one row of tiles must fit.
+bool addressable(const ConvolutionShape& s, std::int64_t lanes) {
+  const std::int64_t rows = (s.kernel_height - 1) * s.dilation_height + 1;
+  const std::int64_t columns = ((s.out_width + lanes - 1) / lanes + 1) * s.stride_width + (s.kernel_width - 1) * s.dilation_width;
+  return 2 * rows * columns <= 65536;
+}
+
 }  // namespace
 
-bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa) {
+bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa isa) {
   switch (kernel) {
-    case ConvolutionKernel::sparse_columns:
+    case ConvolutionKernel::sparse_columns: return fits(shape) && addressable(shape, weighted_kernels(isa).lanes);
     case ConvolutionKernel::panel_columns: return fits(shape);
+    // Two lanes or more are images.
     case ConvolutionKernel::sparse_images:
+      return fits(shape) && shape.images > 1 && addressable(shape, weighted_kernels(isa).lanes / 2);
     case ConvolutionKernel::panel_images: return fits(shape) && shape.images > 1;
     case ConvolutionKernel::depthwise: return fits(shape) && shape.groups == shape.in_channels;
     case ConvolutionKernel::winograd: break;

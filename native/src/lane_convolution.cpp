@@ -16,7 +16,7 @@ struct Scratch {
   float* packed;
   float* sums;
   float* line;
-  float* widened;
+  LaneProduct::Scratch product;
 };
 
 class LaneConvolution final : public WeightedStep {
@@ -50,7 +50,7 @@ class LaneConvolution final : public WeightedStep {
         pack(unit, memory, s.packed);
         packed = unit;
       }
-      product_.multiply(unit.group, unit.slice, product_.band(unit.band), s.packed, s.sums, s.widened);
+      product_.multiply(unit.group, unit.slice, product_.band(unit.band), s.packed, s.sums, s.product);
       finish(unit, memory, s);
     }
   }
@@ -74,7 +74,7 @@ class LaneConvolution final : public WeightedStep {
     s.packed = parts.take<float>(product_.packed_floats());
     s.sums = parts.take<float>(product_.sums_floats());
     s.line = parts.take<float>(static_cast<std::size_t>(plan_.band_rows * plan_.region_columns * plan_.lanes) + 8);
-    s.widened = parts.take<float>(product_.widened_floats());
+    s.product = product_.carve(parts);
     return s;
   }
 

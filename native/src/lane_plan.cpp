@@ -37,9 +37,9 @@ std::int64_t block_positions(const LanePlan& plan, std::int64_t bytes) {
 }
 
 // Cycles for one non-zero and a tile of that many vectors, fitted to Zen 3: what bounds it are the loads, two a cycle,
-// of the pixels, the weight, its index and the index's offset. (Eight-bit displacements from hidden pointers, loads apart
-// from the products and other shapes of tile changed nothing or were slower.)
-double nonzero_cycles(std::int64_t vectors) { return std::max(4.5, 1.75 + 0.565 * static_cast<double>(vectors)); }
+// of the pixels, the weight and its offset. (Eight-bit displacements from hidden pointers, loads apart from the products
+// and other shapes of tile changed nothing or were slower.) One cycle is for the look-up of the offset.
+double nonzero_cycles(std::int64_t vectors) { return std::max(4.4, 1.2 + 0.53 * static_cast<double>(vectors)) + 1.0; }
 
 double sparse_cost(const LanePlan& plan, double nonzeros) {
   const double visits = static_cast<double>(plan.blocks() * plan.group_out() * plan.shape.groups);
@@ -108,6 +108,21 @@ std::vector<std::int32_t> LanePlan::offsets() const {
   return out;
 }
 
+std::vector<std::uint16_t> LanePlan::block_offsets() const {
+  std::vector<std::uint16_t> out;
+  const std::vector<std::int32_t> bytes = offsets();
+  for (std::size_t i = 0; i < bytes.size(); ++i) {
+    const std::int64_t channel = block_channel(static_cast<std::int64_t>(i) / block);
+    out.push_back(static_cast<std::uint16_t>(bytes[i] / (4 * lanes) - channel * plane()));
+  }
+  return out;
+}
+
+bool LanePlan::addressable() const {
+  const std::int64_t channels = divide_up(block, taps()) + (block % taps() != 0 ? 1 : 0);
+  return std::min(channels, group_in()) * plane() <= 65536;
+}
+
 std::vector<std::int32_t> LanePlan::places() const {
   std::vector<std::int32_t> out(static_cast<std::size_t>(window_columns()), -1);
   for (std::int64_t tap = 0; tap < shape.kernel_width; ++tap) {
@@ -156,6 +171,7 @@ void choose_tile(LanePlan& plan, const WeightedKernels& kernels, const LaneWork&
     for (plan.tile_columns = 1; plan.tile_columns <= most; ++plan.tile_columns) {
       plan.block = block_positions(plan, bytes);
       plan.band_rows = plan.tile_rows;
+      if (!work.panel && !plan.addressable()) continue;
       const double product = work.panel ? panel_cost(plan, kernels) : sparse_cost(plan, work.nonzeros);
       const double cost = product + moving_cost(plan);
       if (cost < best) {

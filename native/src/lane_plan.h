@@ -46,10 +46,14 @@ struct LanePlan {
   std::int64_t window_columns() const;
   std::int64_t phase_pitch() const;
   std::int64_t pitch() const { return phase_pitch() * shape.stride_width; }  // vectors of a row
+  bool addressable() const;  // whether 16 bits hold every block offset
   std::int64_t plane() const { return window_rows(band_rows) * pitch(); }    // vectors of a channel
   std::int64_t row_step() const { return shape.stride_height * pitch(); }    // vectors from row to row of the output
 
-  std::vector<std::int32_t> offsets() const;  // bytes, of each position
+  // Of each position: bytes from the packed band's beginning; vectors from the first channel of its block.
+  std::vector<std::int32_t> offsets() const;
+  std::vector<std::uint16_t> block_offsets() const;
+  std::int64_t block_channel(std::int64_t block_index) const { return block_index * block / taps(); }
   std::vector<std::int32_t> places() const;   // floats, of each column of the window; negative where no tap comes
   std::vector<bool> used_rows() const;        // of the window, those where a tap comes
   BandLayout band_layout(std::int64_t rows) const;

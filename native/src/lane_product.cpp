@@ -45,10 +45,19 @@ LaneProduct::LaneProduct(const WeightedKernels& kernels, const LanePlan& plan, c
       weights_(pack_weights(weights, plan, panel ? kernels.panel_channels : 1)),
       full_(plan_band(plan, plan.band_rows, panel ? kernels.panel_pixels : 0)),
       last_(plan_band(plan, plan.region_rows - (plan.bands() - 1) * plan.band_rows, panel ? kernels.panel_pixels : 0)),
-      offsets_(plan.offsets()) {}
+      offsets_(panel ? plan.offsets() : std::vector<std::int32_t>{}),
+      block_offsets_(panel ? std::vector<std::uint16_t>{} : plan.block_offsets()) {}
+
+LaneProduct::Scratch LaneProduct::carve(Carver& parts) const noexcept {
+  const std::size_t longest = static_cast<std::size_t>(weights_.longest);
+  Scratch scratch;
+  scratch.widened = parts.take<float>(weights_.type == ValueType::float32 ? 0 : longest);
+  scratch.offsets = parts.take<std::uint16_t>(panel_ ? 0 : longest);
+  return scratch;
+}
 
 void LaneProduct::multiply(std::int64_t group, std::int64_t slice, const Band& band, const float* packed, float* sums,
-                           float* widened) const noexcept {
+                           const Scratch& scratch) const noexcept {
   const std::int64_t first = slice * weights_.slice_panels;
   const std::int64_t panels = std::min(weights_.slice_panels, weights_.panels - first);
   for (std::int64_t block = 0; block < weights_.blocks; ++block) {
@@ -56,25 +65,30 @@ void LaneProduct::multiply(std::int64_t group, std::int64_t slice, const Band& b
     const std::int64_t start = weights_.starts[at];
     const std::byte* const stored = weights_.values + start * weights_.panel_channels * value_bytes(weights_.type);
     const float* values = reinterpret_cast<const float*>(stored);
+    const std::int64_t count = weights_.starts[at + 1] - start;
     if (weights_.type != ValueType::float32) {
-      kernels_.widen(stored, weights_.type, (weights_.starts[at + 1] - start) * weights_.panel_channels, widened);
-      values = widened;
+      kernels_.widen(stored, weights_.type, count * weights_.panel_channels, scratch.widened);
+      values = scratch.widened;
     }
     const std::uint8_t* const indices = weights_.indices + start;
     const std::uint16_t* const counts = weights_.counts + (group * weights_.blocks + block) * weights_.panels + first;
-    const std::int32_t* const offsets = offsets_.data() + block * plan_.block;
+    if (panel_) {
+      const std::int32_t* const offsets = offsets_.data() + block * plan_.block;
+      for (std::size_t t = 0; t < band.layout.tiles.size(); ++t) {
+        const std::int64_t groups = static_cast<std::int64_t>(band.groups[t].size()) / kernels_.panel_pixels;
+        kernels_.panel({values, indices, counts, offsets, packed + tile_start(band.layout.tiles[t]),
+                        band.groups[t].data(), groups, plan_.slice * kernels_.panel_pixels * plan_.lanes,
+                        sums + band.sums[t], panels, block == 0});
+      }
+      continue;
+    }
+    kernels_.look_up(indices, block_offsets_.data() + block * plan_.block, count, scratch.offsets);
+    const float* const channel = packed + plan_.block_channel(block) * plan_.plane() * plan_.lanes;
     for (std::size_t t = 0; t < band.layout.tiles.size(); ++t) {
       const LaneTile& tile = band.layout.tiles[t];
-      const float* const pixels = packed + (tile.row * plan_.row_step() + tile.column) * plan_.lanes;
-      float* const tile_sums = sums + band.sums[t];
-      if (panel_) {
-        const std::int64_t groups = static_cast<std::int64_t>(band.groups[t].size()) / kernels_.panel_pixels;
-        kernels_.panel({values, indices, counts, offsets, pixels, band.groups[t].data(), groups,
-                        plan_.slice * kernels_.panel_pixels * plan_.lanes, tile_sums, panels, block == 0});
-      } else {
-        kernels_.sparse[tile.rows][tile.columns]({values, indices, counts, offsets, pixels,
-                                                  plan_.row_step() * plan_.lanes, tile_sums, panels, block == 0});
-      }
+      kernels_.sparse[tile.rows][tile.columns]({values, scratch.offsets, counts, channel + tile_start(tile),
+                                                plan_.row_step() * plan_.lanes, sums + band.sums[t], panels,
+                                                block == 0});
     }
   }
 }

@@ -33,28 +33,39 @@ class LaneProduct {
   const LanePlan& plan() const noexcept { return plan_; }
   // Of full height, and the last of a region.
   const Band& band(std::int64_t index) const noexcept { return index + 1 < plan_.bands() ? full_ : last_; }
-  std::size_t bytes() const noexcept { return weights_.bytes + offsets_.size() * sizeof(std::int32_t); }
+  std::size_t bytes() const noexcept {
+    return weights_.bytes + offsets_.size() * sizeof(std::int32_t) + block_offsets_.size() * sizeof(std::uint16_t);
+  }
 
   std::size_t packed_floats() const noexcept {
     return static_cast<std::size_t>(plan_.group_in() * plan_.plane() * plan_.lanes);
   }
   std::size_t sums_floats() const noexcept { return static_cast<std::size_t>(std::max(full_.floats, last_.floats)); }
-  std::size_t widened_floats() const noexcept {
-    return weights_.type == ValueType::float32 ? 0 : static_cast<std::size_t>(weights_.longest);
-  }
+
+  // What a thread needs beside the packed band and the sums.
+  struct Scratch {
+    float* widened;
+    std::uint16_t* offsets;
+  };
+  Scratch carve(Carver& parts) const noexcept;
 
   // The sums of one slice of output channels of one group over one packed band.
   void multiply(std::int64_t group, std::int64_t slice, const Band& band, const float* packed, float* sums,
-                float* widened) const noexcept;
+                const Scratch& scratch) const noexcept;
 
  private:
+  std::int64_t tile_start(const LaneTile& tile) const noexcept {
+    return (tile.row * plan_.row_step() + tile.column) * plan_.lanes;
+  }
+
   const WeightedKernels& kernels_;
   const LanePlan plan_;
   const bool panel_;
   const WeightBlocks weights_;
   const Band full_;
   const Band last_;
-  const std::vector<std::int32_t> offsets_;
+  const std::vector<std::int32_t> offsets_;         // panels
+  const std::vector<std::uint16_t> block_offsets_;  // else
 };
 
 }  // namespace secateur

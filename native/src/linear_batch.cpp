@@ -40,7 +40,7 @@ class BatchLinear final : public WeightedStep {
       const std::int64_t slice = item % plan_.slices();
       if (rows != packed) pack(rows, memory, s.packed);
       packed = rows;
-      product_.multiply(0, slice, product_.band(0), s.packed, s.sums, s.widened);
+      product_.multiply(0, slice, product_.band(0), s.packed, s.sums, s.product);
       finish(rows, slice, memory, s);
     }
   }
@@ -50,7 +50,7 @@ class BatchLinear final : public WeightedStep {
     float* packed;
     float* sums;
     float* line;
-    float* widened;
+    LaneProduct::Scratch product;
   };
 
   std::int64_t units() const noexcept { return plan_.image_groups() * plan_.slices(); }
@@ -60,7 +60,7 @@ class BatchLinear final : public WeightedStep {
     s.packed = parts.take<float>(product_.packed_floats());
     s.sums = parts.take<float>(product_.sums_floats());
     s.line = parts.take<float>(static_cast<std::size_t>(plan_.slice * plan_.lanes) + 8);
-    s.widened = parts.take<float>(product_.widened_floats());
+    s.product = product_.carve(parts);
     return s;
   }
 

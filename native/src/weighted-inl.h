@@ -32,6 +32,7 @@ constexpr WeightedKernels list_kernels() {
   kernels.pack = &pack_lines;
   kernels.unpack = &unpack_lines;
   kernels.finish = &finish_line;
+  kernels.look_up = &look_up;
   kernels.widen = &widen;
   kernels.scatter = &scatter_lines;
   kernels.gather = &gather_lines;

@@ -23,10 +23,9 @@ constexpr int kMaxPanelPixels = 3;
 
 // One block of positions times one tile of pixels, for a run of output channels.
 struct SparseTile {
-  const float* values;          // channel after channel
-  const std::uint8_t* indices;  // of the position within the block
-  const std::uint16_t* counts;  // a channel
-  const std::int32_t* offsets;  // of a position, in bytes from `pixels`
+  const float* values;           // channel after channel
+  const std::uint16_t* offsets;  // of each value's position, in vectors from `pixels`
+  const std::uint16_t* counts;   // a channel
   const float* pixels;          // the tile's first pixel under the filter's first tap
   std::int64_t row_step;        // floats from one row of the tile to the next
   float* sums;                  // [channels][tile rows][tile columns][lanes]
@@ -132,6 +131,7 @@ struct WeightedKernels {
   void (*pack)(const PackLines&);
   void (*unpack)(const UnpackLines&);
   void (*finish)(const FinishLine&);
+  void (*look_up)(const std::uint8_t* indices, const std::uint16_t* table, std::int64_t count, std::uint16_t* out);
   void (*widen)(const void* values, ValueType type, std::int64_t count, float* out);
   void (*scatter)(const ScatterLines&);
   void (*gather)(const GatherLines&);
