@@ -41,12 +41,25 @@ std::int64_t block_positions(const LanePlan& plan, std::int64_t bytes) {
 // and other shapes of tile changed nothing or were slower.) One cycle is for the look-up of the offset.
 double nonzero_cycles(std::int64_t vectors) { return std::max(4.4, 1.2 + 0.53 * static_cast<double>(vectors)) + 1.0; }
 
+std::int64_t count_slices(const LanePlan& plan, std::int64_t channels) {
+  const std::int64_t channel_bytes = plan.band_rows * plan.region_columns * plan.lanes * 4;
+  return divide_up(channels * channel_bytes, SLICE_BYTES);
+}
+
+// A tile's block comes from the third-level cache once for every slice.
+double tile_load_cost(const LanePlan& plan, const LaneTile& tile) {
+  constexpr double LINE = 8;
+  const double bytes = static_cast<double>(footprint(plan.shape, plan.lanes, tile.rows, tile.columns));
+  return LINE / 64 * bytes * static_cast<double>(plan.shape.in_channels * count_slices(plan, plan.group_out()));
+}
+
 double sparse_cost(const LanePlan& plan, double nonzeros) {
   const double visits = static_cast<double>(plan.blocks() * plan.group_out() * plan.shape.groups);
   double cycles = 0;
   for (const LaneTile& tile : plan.band_layout(plan.region_rows).tiles) {
     const std::int64_t vectors = tile.rows * tile.columns;
     cycles += nonzeros * nonzero_cycles(vectors) + visits * (8.0 + 1.6 * static_cast<double>(vectors));
+    cycles += tile_load_cost(plan, tile);
   }
   return cycles * static_cast<double>(plan.image_groups());
 }
@@ -57,9 +70,10 @@ double panel_cost(const LanePlan& plan, const WeightedKernels& kernels) {
   double cycles = 0;
   for (const LaneTile& tile : plan.band_layout(plan.region_rows).tiles) {
     const double groups = static_cast<double>(divide_up(tile.rows * tile.columns, kernels.panel_pixels));
-    cycles += groups * group * static_cast<double>(plan.positions() + 5 * plan.blocks());
+    cycles += groups * group * static_cast<double>((plan.positions() + 5 * plan.blocks()) * panels);
+    cycles += tile_load_cost(plan, tile);
   }
-  return cycles * static_cast<double>(panels * plan.image_groups());
+  return cycles * static_cast<double>(plan.image_groups());
 }
 
 // Both go through transpositions of eight by eight.
@@ -91,6 +105,15 @@ std::int64_t LanePlan::window_columns() const {
 }
 
 std::int64_t LanePlan::phase_pitch() const { return divide_up(window_columns(), shape.stride_width); }
+
+// Where a tile is narrower than its region, the pieces it reads lie a pitch apart: an even number of cache lines would
+// put them all into some of the cache's sets (a 28 x 28 layer lost a third of its speed to a pitch of eight lines).
+std::int64_t LanePlan::pitch() const {
+  const std::int64_t least = phase_pitch() * shape.stride_width;
+  if (tile_columns == region_columns) return least;
+  const std::int64_t vectors_of_line = std::max<std::int64_t>(1, 64 / (4 * lanes));
+  return least % (2 * vectors_of_line) == 0 ? least + vectors_of_line : least;
+}
 
 std::vector<std::int32_t> LanePlan::offsets() const {
   std::vector<std::int32_t> out;
@@ -188,8 +211,7 @@ void choose_slices(LanePlan& chosen, const WeightedKernels& kernels, const LaneW
   chosen.small = cycles < SMALL_CYCLES;
   chosen.band_rows = chosen.tile_rows;
   const std::int64_t all = divide_up(chosen.group_out(), unit) * unit;
-  const std::int64_t channel_bytes = chosen.band_rows * chosen.region_columns * chosen.lanes * 4;
-  std::int64_t slices = divide_up(all * channel_bytes, SLICE_BYTES);
+  std::int64_t slices = count_slices(chosen, all);
   const std::int64_t others = chosen.image_groups() * chosen.bands() * chosen.shape.groups;
   if (cycles > 2 * SMALL_CYCLES) {
     while (others * slices < ENOUGH_ITEMS && divide_up(all, slices + 1) >= 32) ++slices;

@@ -45,7 +45,7 @@ struct LanePlan {
   std::int64_t window_rows(std::int64_t rows) const;
   std::int64_t window_columns() const;
   std::int64_t phase_pitch() const;
-  std::int64_t pitch() const { return phase_pitch() * shape.stride_width; }  // vectors of a row
+  std::int64_t pitch() const;                                                // vectors of a row
   bool addressable() const;  // whether 16 bits hold every block offset
   std::int64_t plane() const { return window_rows(band_rows) * pitch(); }    // vectors of a channel
   std::int64_t row_step() const { return shape.stride_height * pitch(); }    // vectors from row to row of the output
