@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.readme_runtime import disagreeing, latency_rows, size_rows
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN = "<!-- results: made by `python -m benchmarks.readme` from benchmarks/results/ -->\n"
@@ -28,7 +30,14 @@ def results_section(results: Path = RESULTS) -> str:
     Returns:
         Markdown.
     """
-    parts = [_recipes(results), _layers(results), _curves(results), _comparisons(results), _overhead(results)]
+    parts = [
+        _runtime(results),
+        _recipes(results),
+        _layers(results),
+        _curves(results),
+        _comparisons(results),
+        _overhead(results),
+    ]
     return "\n".join(part.strip("\n") + "\n" for part in parts if part)
 
 
@@ -49,6 +58,33 @@ def _load(results: Path, name: str) -> Mapping[str, Any] | None:
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join(f"| {' | '.join(cells)} |" for cells in lines) + "\n"
+
+
+def _runtime(results: Path) -> str:
+    loaded = _load(results, "bench-paper")
+    if loaded is None:
+        return ""
+    machine = loaded["machine"]
+    header = ("network", "batch", "Secateur, ms", "fastest peer, ms", "faster by", "other peers, ms")
+    sizes = (
+        "network",
+        "file",
+        "ONNX file",
+        "memory, running",
+        "ONNX Runtime's",
+        "ms to load",
+        "ONNX Runtime's",
+    )
+    failed = disagreeing(loaded)
+    return (
+        _table(header, latency_rows(loaded))
+        + f"\n{machine['cpu']}, {machine['threads']} threads, float32, medians of interleaved runs; "
+        + "`@paper`: the densities of the paper's Tables 2 to 5, `@0.10`: every layer at 10 %; faster by: "
+        + "the peer's time over ours, with its 95 % interval."
+        + (f" No time, since the results were wrong or none came: {'; '.join(failed)}." if failed else "")
+        + "\n\n"
+        + _table(sizes, size_rows(loaded))
+    )
 
 
 def _recipes(results: Path) -> str:
