@@ -1,0 +1,109 @@
+#include "lane_images.h"
+
+#include <algorithm>
+
+namespace secateur {
+
+LaneImages::LaneImages(const WeightedKernels& kernels, const LanePlan& plan, const LayerRefs& refs)
+    : kernels_(kernels), plan_(plan), refs_(refs), places_(plan.places()), used_rows_(plan.used_rows()) {}
+
+std::int64_t LaneImages::units() const noexcept {
+  return plan_.image_groups() * plan_.bands() * plan_.shape.groups * plan_.slices();
+}
+
+LaneUnit LaneImages::unit(std::int64_t item) const noexcept {
+  LaneUnit unit;
+  unit.slice = item % plan_.slices();
+  item /= plan_.slices();
+  unit.group = item % plan_.shape.groups;
+  item /= plan_.shape.groups;
+  unit.band = item % plan_.bands();
+  unit.images = item / plan_.bands();
+  return unit;
+}
+
+std::size_t LaneImages::line_floats() const noexcept {
+  return static_cast<std::size_t>(plan_.band_rows * plan_.region_columns * plan_.lanes) + 8;
+}
+
+std::int64_t LaneImages::band_rows(const LaneUnit& unit) const noexcept {
+  return std::min(plan_.band_rows, plan_.region_rows - unit.band * plan_.band_rows);
+}
+
+std::int64_t LaneImages::image_of(const LaneUnit& unit, std::int64_t lane) const noexcept {
+  return unit.images * plan_.lane_images + lane / (plan_.lane_rows * plan_.lane_columns);
+}
+
+std::int64_t LaneImages::row_of(const LaneUnit& unit, std::int64_t lane) const noexcept {
+  return lane / plan_.lane_columns % plan_.lane_rows * plan_.region_rows + unit.band * plan_.band_rows;
+}
+
+void LaneImages::pack(const LaneUnit& unit, const Memory& memory, float* packed) const noexcept {
+  const ConvolutionShape& shape = plan_.shape;
+  const std::int64_t plane = shape.in_height * shape.in_width;
+  PackLines lines{};
+  lines.source = memory.read<float>(refs_.source);
+  lines.count = static_cast<std::int64_t>(places_.size());
+  lines.places = places_.data();
+  lines.channels = plan_.group_in();
+  lines.source_step = plane;
+  lines.packed_step = plan_.plane() * plan_.lanes;
+  const std::int64_t rows = plan_.window_rows(band_rows(unit));
+  for (std::int64_t row = 0; row < rows; ++row) {
+    if (!used_rows_[static_cast<std::size_t>(row)]) continue;
+    for (std::int64_t lane = 0; lane < plan_.lanes; ++lane) {
+      const std::int64_t image = image_of(unit, lane);
+      const std::int64_t y = row_of(unit, lane) * shape.stride_height - shape.pad_top + row;
+      const std::int64_t x = lane % plan_.lane_columns * plan_.region_columns * shape.stride_width - shape.pad_left;
+      const bool inside = image < shape.images && y >= 0 && y < shape.in_height;
+      lines.begin[lane] = std::max<std::int64_t>(0, -x);
+      lines.end[lane] = inside ? std::min(lines.count, shape.in_width - x) : 0;
+      lines.starts[lane] = (image * shape.in_channels + unit.group * plan_.group_in()) * plane + y * shape.in_width + x;
+    }
+    lines.packed = packed + row * plan_.pitch() * plan_.lanes;
+    kernels_.pack(lines);
+  }
+}
+
+void LaneImages::finish(const LaneUnit& unit, const Memory& memory, const LaneSums& sums, float* line) const noexcept {
+  const ConvolutionShape& shape = plan_.shape;
+  // With whole rows in a lane, the rows of a band follow each other in the output, too.
+  const bool whole = plan_.lane_columns == 1;
+  const std::int64_t band = band_rows(unit);
+  const std::int64_t runs = whole ? 1 : band;
+  const std::int64_t pixels = whole ? band * plan_.region_columns : plan_.region_columns;
+  const std::int64_t first = unit.slice * plan_.slice;
+  const std::int64_t channels = std::min(plan_.slice, plan_.group_out() - first);
+  const float* const bias = memory.read<float>(refs_.bias);
+  const float* const residual = memory.read<float>(refs_.residual);
+  float* const output = memory.write<float>(refs_.output);
+  for (std::int64_t channel = 0; channel < channels; ++channel) {
+    const std::int64_t out = unit.group * plan_.group_out() + first + channel;
+    for (std::int64_t run = 0; run < runs; ++run) {
+      kernels_.unpack({sums.floats, sums.places + run * pixels, sums.steps + run * pixels, channel, pixels, line, pixels});
+      for (std::int64_t lane = 0; lane < plan_.lanes; lane += plan_.lane_columns) {
+        const std::int64_t image = image_of(unit, lane);
+        const std::int64_t y = row_of(unit, lane) + run;
+        if (image >= shape.images || y >= shape.out_height) continue;
+        const std::int64_t to = ((image * shape.out_channels + out) * shape.out_height + y) * shape.out_width;
+        const float* const added = residual == nullptr ? nullptr : residual + to;
+        const float offset = bias == nullptr ? 0.0f : bias[out];
+        // Regions may be wider than the output where they were rounded up: then a row ends before its line does.
+        if (whole && plan_.region_columns != shape.out_width) {
+          for (std::int64_t r = 0; r < std::min(band, shape.out_height - y); ++r) {
+            const std::int64_t at = r * shape.out_width;
+            kernels_.finish({line + lane * pixels + r * plan_.region_columns, nullptr,
+                             added == nullptr ? nullptr : added + at, output + to + at, shape.out_width, offset,
+                             refs_.activation});
+          }
+          continue;
+        }
+        const std::int64_t rows = whole ? std::min(band, shape.out_height - y) : 1;
+        kernels_.finish({line + lane * pixels, nullptr, added, output + to, rows * shape.out_width, offset,
+                         refs_.activation});
+      }
+    }
+  }
+}
+
+}  // namespace secateur
