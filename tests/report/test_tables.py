@@ -76,6 +76,11 @@ def test_the_summary_says_what_was_won_and_lost() -> None:
     ]
 
 
+def test_the_summary_says_what_became_of_a_budget() -> None:
+    searched = record() | {"search": {"statement": "21,516 weights, within 22,000 weights"}}
+    assert text(summary(searched))[-1] == "budget      21,516 weights, within 22,000 weights"
+
+
 @pytest.mark.parametrize(
     ("number", "expected"),
     [(0, "0"), (999, "999"), (1000, "1K"), (470_400, "470K"), (2.293e6, "2.29M"), (1.5e9, "1.5B")],

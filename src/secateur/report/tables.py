@@ -54,6 +54,7 @@ def summary(record: Mapping[str, Any]) -> RenderableType:
         for layer, count in counts.items()
         if count
     ]
+    budget = [Text(f"budget      {record['search']['statement']}")] if record.get("search") else []
     return Group(
         Text(f"weights     {weights['total']:,} -> {weights['kept']:,}   {record['compression']:.1f}x fewer"),
         Text(
@@ -65,6 +66,7 @@ def summary(record: Mapping[str, Any]) -> RenderableType:
             f"paired over {error['test_images']:,} test images"
         ),
         Text(f"dead        {', '.join(dead) or 'no neuron'}"),
+        *budget,
     )
 
 
