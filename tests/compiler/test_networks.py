@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
 
 from secateur.compiler.network import Network
-from secateur.compiler.reading import onnx_of_module
+from secateur.compiler.reading import load_network, onnx_of_module
 from secateur.format.graph import Activation, Convolution, LayerNorm, Linear, LocalResponseNorm
 from secateur.networks import AlexNet, LeNet5, LeNet300100
 from tests.compiler.models import check, normal
@@ -192,29 +194,30 @@ NETWORKS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...], dict[str, in
 }
 
 
+@cache
+def exported(name: str) -> onnx.ModelProto:
+    factory, shape, _ = NETWORKS[name]
+    return onnx_of_module(shaken(factory()), [torch.zeros(1, *shape)])
+
+
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_network_gives_what_onnx_runtime_gives(name: str) -> None:
-    factory, shape, expected = NETWORKS[name]
-    proto = onnx_of_module(shaken(factory()), [torch.zeros(1, *shape)])
+    _, shape, expected = NETWORKS[name]
+    proto = exported(name)
     for batch in (1, 3, 5):
         network = check(proto, {proto.graph.input[0].name: normal((batch, *shape), batch)})
     assert kinds(network) == expected
 
 
 def test_layers_are_known_by_their_paths_and_hold_their_activations() -> None:
-    x = torch.zeros(1, 1, 28, 28)
-    proto = onnx_of_module(LeNet5(), [x])
-    network = check(proto, {proto.graph.input[0].name: x.numpy()})
+    network = load_network(exported("lenet-5"))
     layers = [node.name for node in network.graph.nodes if isinstance(node, Convolution | Linear)]
     assert layers == ["conv1", "conv2", "fc1", "fc2"]
     assert activations(network) == ["relu", "relu", "relu", None]
 
 
 def test_a_residual_block_is_its_convolutions_alone() -> None:
-    proto = onnx_of_module(
-        shaken(nn.Sequential(Residual(4, 4, 1), Residual(4, 8, 2))), [torch.zeros(1, 4, 9, 9)]
-    )
-    network = check(proto, {proto.graph.input[0].name: normal((2, 4, 9, 9))})
+    network = load_network(exported("residual"))
     layers = [node for node in network.graph.nodes if isinstance(node, Convolution)]
     assert [layer.residual is not None for layer in layers].count(True) == 2
     assert all(layer.bias is not None for layer in layers)

@@ -49,7 +49,7 @@ def only(proto: onnx.ModelProto, **arrays: np.ndarray) -> Node:
 
 
 def formula(steps: Sequence[tuple[str, str, str | float | None]]) -> onnx.ModelProto:
-    """A model of one input x: (operator, left, right) by number or name; step k is named ``tk``, the last y."""
+    """A model of one input x: (operator, left, right) by number or name; step k makes tk, the last y."""
     constants: dict[str, np.ndarray] = {}
     nodes = []
     for index, (operator, left, right) in enumerate(steps):
