@@ -4,6 +4,7 @@
 #include "depthwise.h"
 #include "lane_convolution.h"
 #include "secateur/weighted.h"
+#include "winograd.h"
 
 namespace secateur {
 namespace {
@@ -34,7 +35,7 @@ bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa isa
       return fits(shape) && shape.images > 1 && addressable(shape, weighted_kernels(isa).lanes / 2);
     case ConvolutionKernel::panel_images: return fits(shape) && shape.images > 1;
     case ConvolutionKernel::depthwise: return fits(shape) && shape.groups == shape.in_channels;
-    case ConvolutionKernel::winograd: break;
+    case ConvolutionKernel::winograd: return fits(shape) && winograd_applicable(shape);
   }
   return false;
 }
@@ -50,7 +51,7 @@ std::unique_ptr<WeightedStep> make_convolution(ConvolutionKernel kernel, Isa isa
     case ConvolutionKernel::panel_columns: return make_lane_convolution(kernels, shape, weights, refs, false, true);
     case ConvolutionKernel::panel_images: return make_lane_convolution(kernels, shape, weights, refs, true, true);
     case ConvolutionKernel::depthwise: return make_depthwise(kernels, shape, weights, refs);
-    case ConvolutionKernel::winograd: break;
+    case ConvolutionKernel::winograd: return make_winograd(kernels, shape, weights, refs);
   }
   return nullptr;
 }

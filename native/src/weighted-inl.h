@@ -7,6 +7,7 @@
 #include "panel_tile-inl.h"
 #include "sparse_tile-inl.h"
 #include "weighted_kernels.h"
+#include "winograd-inl.h"
 
 namespace secateur::SECATEUR_ISA {
 namespace {
@@ -37,6 +38,8 @@ constexpr WeightedKernels list_kernels() {
   kernels.scatter = &scatter_lines;
   kernels.gather = &gather_lines;
   kernels.depthwise = &depthwise_row;
+  kernels.winograd_input = &winograd_input;
+  kernels.winograd_output = &winograd_output;
   return kernels;
 }
 

@@ -121,6 +121,29 @@ struct DepthwiseRow {
   float* sums;
 };
 
+struct WinogradInput {
+  const float* pixels;       // the packed band: [channels][plane]
+  std::int64_t plane;        // floats
+  std::int64_t row_step;
+  std::int64_t tile_rows;    // of two rows of the output each
+  std::int64_t tile_columns;
+  std::int64_t channels;
+  float* tiles;              // [16 points][channels][tile rows][tile columns][lanes]
+  std::int64_t channel_step;  // floats from channel to channel
+  std::int64_t point_step;
+};
+
+struct WinogradOutput {
+  const float* products;       // of each point a LaneProduct's sums
+  std::int64_t products_step;  // floats from point to point
+  const std::int32_t* places;  // of each tile, and from channel to channel
+  const std::int32_t* steps;
+  std::int64_t channels;
+  std::int64_t tile_rows;
+  std::int64_t tile_columns;
+  float* sums;                 // [channels][2 tile rows][2 tile columns][lanes]
+};
+
 struct WeightedKernels {
   int lanes;
   int max_tile;        // vectors of a sparse tile
@@ -136,6 +159,8 @@ struct WeightedKernels {
   void (*scatter)(const ScatterLines&);
   void (*gather)(const GatherLines&);
   void (*depthwise)(const DepthwiseRow&);
+  void (*winograd_input)(const WinogradInput&);
+  void (*winograd_output)(const WinogradOutput&);
 };
 
 namespace scalar {
