@@ -45,6 +45,9 @@ class Workshop(Protocol):
     def cut(self, name: str, before: StageState, choose: Choose) -> StageState:
         """A stage's network cut as chosen, and the choice as JSON values under ``choice`` in its notes."""
 
+    def once(self, name: str, measure: Callable[[], float]) -> float:
+        """A number that is measured once and kept."""
+
     def trial(self, name: str, model: nn.Module, masks: Masks) -> float:
         """The validation loss of a network that was cut so and retrained on some of the images."""
 
@@ -93,6 +96,7 @@ class Found:
         statement: How near the search came, in a sentence.
         unit: Of the prices.
         limit: The budget: the highest validation error in per cent, or the highest price.
+        dense_price: The dense network's price.
         reference: The dense network's validation error in per cent.
         margin: By how many points the result may be worse than the dense network; None for a budget of size.
     """
@@ -103,6 +107,7 @@ class Found:
     statement: str
     unit: str
     limit: float
+    dense_price: float
     reference: float
     margin: float | None
 
@@ -113,6 +118,7 @@ class Found:
             "limit": self.limit,
             "met": self.met,
             "statement": self.statement,
+            "dense_price": self.dense_price,
             "dense_validation_error": self.reference,
             "result": self.stages[-1][0],
             "attempts": [asdict(attempt) for attempt in self.attempts],
@@ -175,10 +181,16 @@ class _Hunt:
         self.model = self.workshop.build()
         self.reference = self._evaluate(self.dense)
 
+        def measure() -> float:
+            return self.price.of(self.model, self.dense.masks)
+
+        is_time = isinstance(self.price, Milliseconds)
+        self.whole = self.workshop.once("dense-price", measure) if is_time else measure()
+
     def within_error(self, limit: float) -> Found:
         """Steps that get finer where the budget was not kept; the last network that kept it is the result."""
         settings = self.settings
-        at, failed, step = self.price.of(self.model, self.dense.masks), 0.0, settings.step
+        at, failed, step = self.whole, 0.0, settings.step
         for number in range(1, settings.rounds + 1):
             wanted = math.sqrt(at * failed) if failed else at * step  # half the way, as ratios go
             if wanted > at * settings.finest:
@@ -214,8 +226,7 @@ class _Hunt:
     def within_price(self, limit: float) -> Found:
         """Equal steps down to the budget, each the least harmful, after a first one as far as is harmless."""
         settings = self.settings
-        whole = at = self.price.of(self.model, self.dense.masks)
-        number = 0
+        at, number = self.whole, 0
         while at > limit and number < settings.rounds + _EXTRA_ROUNDS:
             number += 1
             last = number >= settings.rounds
@@ -237,7 +248,7 @@ class _Hunt:
         if at > limit:
             statement = (
                 f"the budget of {_said(limit, unit)} was not met: the nearest is {self.chain[-1][0]} with "
-                f"{_said(at, unit)}, from {_said(whole, unit)}"
+                f"{_said(at, unit)}, from {_said(self.whole, unit)}"
             )
         return self._found(limit, met=at <= limit, statement=statement)
 
@@ -263,8 +274,17 @@ class _Hunt:
         return self._found(limit, met=met, statement=f"{what} of {limit:.2f} %: {said}", margin=margin)
 
     def _found(self, limit: float, *, met: bool, statement: str, margin: float | None = None) -> Found:
-        reference = self.reference.error
-        return Found(self.chain, self.attempts, met, statement, self.price.unit, limit, reference, margin)
+        return Found(
+            stages=self.chain,
+            attempts=self.attempts,
+            met=met,
+            statement=statement,
+            unit=self.price.unit,
+            limit=limit,
+            dense_price=self.whole,
+            reference=self.reference.error,
+            margin=margin,
+        )
 
     def _to_price(self, number: int, wanted: float) -> Choose:
         def choose(model: nn.Module, alive: Masks) -> Choice:

@@ -122,6 +122,11 @@ class Stages:
 
         return self.folder.stage(name, make)
 
+    def once(self, name: str, measure: Callable[[], float]) -> float:
+        """A number that is measured once and kept."""
+        kept = self.folder.stage(name, lambda: StageState({}, Masks({}), [], {"value": measure()}))
+        return float(kept.notes["value"])
+
     def trial(self, name: str, model: nn.Module, masks: Masks) -> float:
         """The validation loss of a network cut so and retrained once on some of the images."""
         plan, task = self.plan, self.task
