@@ -11,7 +11,14 @@ from secateur.pruning.criteria import Density, compute_masks
 from secateur.pruning.layers import select_weights
 from secateur.pruning.masks import Masks
 from secateur.pruning.scores import magnitude
-from secateur.recipes.price import Milliseconds, PackedBytes, Weights, layer_prices, price_of
+from secateur.recipes.price import (
+    Milliseconds,
+    PackedBytes,
+    Weights,
+    layer_prices,
+    price_of,
+    program_milliseconds,
+)
 from secateur.recipes.target import MaxBytes, MaxError, MaxErrorIncrease, MaxMilliseconds, MaxWeights
 from tests.analysis.test_sensitivity import labelled
 from tests.small import SIDE, Conv, Dense
@@ -108,3 +115,11 @@ def test_points_of_a_scan_cost_what_the_network_costs_with_them(price: Weights) 
             exact = price.of(model, Masks({**alive, **mask}))
             difference = prices[name][alive.kept_of(name)] - prices[name][point.kept]
             assert now - exact == pytest.approx(difference, rel=1e-6, abs=1e-9)
+
+
+def test_a_compiled_program_is_timed() -> None:
+    model = Dense().eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    milliseconds = program_milliseconds(model, torch.zeros(2, 1, SIDE, SIDE), threads=1)
+    assert 0 < milliseconds < 100
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
