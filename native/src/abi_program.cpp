@@ -4,6 +4,7 @@
 
 #include "abi.h"
 #include "secateur/names.h"
+#include "matrix_entries.h"
 #include "validate.h"
 
 namespace secateur::abi {

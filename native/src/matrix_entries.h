@@ -1,6 +1,7 @@
 // Walks over the entries of a matrix, whatever its layout.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 
@@ -16,7 +17,22 @@ inline bool is_zero(const Matrix& matrix, std::int64_t entry) {
   return (static_cast<const std::uint16_t*>(matrix.values)[entry] & 0x7FFFu) == 0;
 }
 
-// Calls visit(line, position, entry) for every value that is not zero, line by line, positions ascending.
+// Calls visit(position) for every set bit of a line of a mask, ascending.
+template <class Visit>
+void each_bit(const std::uint8_t* mask, std::int64_t bytes, Visit visit) {
+  std::int64_t byte = 0;
+  for (; byte + 8 <= bytes; byte += 8) {
+    std::uint64_t bits = 0;  // little-endian, as the file is
+    std::memcpy(&bits, mask + byte, 8);
+    for (; bits != 0; bits &= bits - 1) visit(8 * byte + __builtin_ctzll(bits));
+  }
+  for (; byte < bytes; ++byte) {
+    for (unsigned bits = mask[byte]; bits != 0; bits &= bits - 1) visit(8 * byte + __builtin_ctz(bits));
+  }
+}
+
+// Calls visit(line, position, entry) for every value that is not zero, line by line, positions ascending. Only dense
+// lines and the fillers of gap8 store zeros: a matrix is validated at the door.
 template <class Visit>
 void each_nonzero(const Matrix& matrix, Visit visit) {
   std::int64_t entry = 0;
@@ -30,13 +46,7 @@ void each_nonzero(const Matrix& matrix, Visit visit) {
         break;
       case LayoutKind::bitmask: {
         const std::uint8_t* const mask = static_cast<const std::uint8_t*>(matrix.indices) + line * mask_bytes;
-        for (std::int64_t byte = 0; byte < mask_bytes; ++byte) {
-          for (unsigned bits = mask[byte], bit = 0; bits != 0; bits >>= 1, ++bit) {
-            if ((bits & 1u) == 0) continue;
-            if (!is_zero(matrix, entry)) visit(line, 8 * byte + bit, entry);
-            ++entry;
-          }
-        }
+        each_bit(mask, mask_bytes, [&](std::int64_t position) { visit(line, position, entry++); });
         break;
       }
       case LayoutKind::gap8: {
@@ -49,25 +59,29 @@ void each_nonzero(const Matrix& matrix, Visit visit) {
       }
       case LayoutKind::index16:
         for (entry = matrix.starts[line]; entry < matrix.starts[line + 1]; ++entry) {
-          const std::int64_t position = static_cast<const std::uint16_t*>(matrix.indices)[entry];
-          if (!is_zero(matrix, entry)) visit(line, position, entry);
+          visit(line, static_cast<const std::uint16_t*>(matrix.indices)[entry], entry);
         }
         break;
     }
   }
 }
 
+// Of a valid matrix: entries that are not zero.
 inline std::int64_t count_nonzeros(const Matrix& matrix) {
+  if (matrix.layout == LayoutKind::bitmask || matrix.layout == LayoutKind::index16) return matrix.entries;
   std::int64_t count = 0;
-  each_nonzero(matrix, [&](std::int64_t, std::int64_t, std::int64_t) { ++count; });
+  for (std::int64_t entry = 0; entry < matrix.entries; ++entry) count += is_zero(matrix, entry) ? 0 : 1;
   return count;
 }
 
 // One value into packed memory, in the matrix's own type.
 inline void copy_value(const Matrix& matrix, std::int64_t entry, std::byte* values, std::int64_t at) {
-  const std::int64_t size = value_bytes(matrix.type);
-  std::memcpy(values + at * size, static_cast<const std::byte*>(matrix.values) + entry * size,
-              static_cast<std::size_t>(size));
+  const auto* const source = static_cast<const std::byte*>(matrix.values);
+  if (matrix.type == ValueType::float32) {
+    std::memcpy(values + at * 4, source + entry * 4, 4);
+  } else {
+    std::memcpy(values + at * 2, source + entry * 2, 2);
+  }
 }
 
 }  // namespace secateur

@@ -253,13 +253,6 @@ void validate(const Matrix& m, const MatrixArrays& arrays) {
   }
 }
 
-std::int64_t count_nonzeros(const Matrix& m) {
-  std::int64_t count = 0;
-  const std::uint32_t magnitude = ~sign_bit(m.type);
-  for (std::int64_t e = 0; e < m.entries; ++e) count += (value_bits(m, e) & magnitude) != 0;
-  return count;
-}
-
 void to_dense(const Matrix& m, float* dense) {
   std::memset(dense, 0, static_cast<std::size_t>(m.lines * m.length) * sizeof(float));
   each_entry(m, [&](std::int64_t line, std::int64_t position, std::int64_t entry) {

@@ -18,8 +18,6 @@ struct MatrixArrays {
 // expected and what was found.
 void validate(const Matrix& matrix, const MatrixArrays& arrays);
 
-// Of a valid matrix: entries that are not zero.
-std::int64_t count_nonzeros(const Matrix& matrix);
 // Of a valid matrix: lines * length floats.
 void to_dense(const Matrix& matrix, float* dense);
 

@@ -52,6 +52,33 @@ std::vector<std::uint16_t> count_runs(const Walk& walk) {
   return counts;
 }
 
+// The same for panels of one channel, without asking each position: a run is what a line has between two bounds.
+class Runs {
+ public:
+  explicit Runs(const Walk& walk) : walk_(walk) {}
+
+  // Calls visit(run, position within the block, entry) for every non-zero, in the order of lines.
+  template <class Visit>
+  void each(const Matrix& matrix, Visit visit) {
+    std::int64_t line = -1;
+    each_nonzero(matrix, [&](std::int64_t channel, std::int64_t position, std::int64_t entry) {
+      if (channel != line || position >= end_) {
+        line = channel;
+        const std::int64_t block = position / walk_.plan.block;
+        begin_ = block * walk_.plan.block;
+        end_ = begin_ + walk_.plan.block;
+        run_ = walk_.run(walk_.panel_of(channel), block);
+      }
+      visit(run_, position - begin_, entry);
+    });
+  }
+
+ private:
+  const Walk& walk_;
+  std::int64_t begin_ = 0, end_ = 0;
+  std::size_t run_ = 0;
+};
+
 }  // namespace
 
 WeightBlocks pack_weights(const Matrix& matrix, const LanePlan& plan, std::int64_t panel_channels) {
@@ -63,12 +90,20 @@ WeightBlocks pack_weights(const Matrix& matrix, const LanePlan& plan, std::int64
   out.slice_panels = plan.slice / panel_channels;
   out.slices = plan.slices();
 
-  Occupied occupied(plan.shape.groups * out.panels, plan.positions());
+  const bool single = panel_channels == 1;
+  Occupied occupied(single ? 0 : plan.shape.groups * out.panels, plan.positions());
   const Walk walk{plan, out, occupied};
-  each_nonzero(matrix, [&](std::int64_t channel, std::int64_t position, std::int64_t) {
-    occupied.mark(walk.panel_of(channel), position);
-  });
-  const std::vector<std::uint16_t> counts = count_runs(walk);
+  Runs runs(walk);
+  std::vector<std::uint16_t> counts;
+  if (single) {
+    counts.assign(static_cast<std::size_t>(walk.all_panels() * out.blocks), 0);
+    runs.each(matrix, [&](std::size_t run, std::int64_t, std::int64_t) { ++counts[run]; });
+  } else {
+    each_nonzero(matrix, [&](std::int64_t channel, std::int64_t position, std::int64_t) {
+      occupied.mark(walk.panel_of(channel), position);
+    });
+    counts = count_runs(walk);
+  }
 
   std::vector<std::uint32_t> run_starts;
   std::vector<std::uint32_t> slice_starts;
@@ -96,11 +131,23 @@ WeightBlocks pack_weights(const Matrix& matrix, const LanePlan& plan, std::int64
   std::uint8_t* const indices = parts.take<std::uint8_t>(total);
   std::uint16_t* const kept_counts = parts.take<std::uint16_t>(counts.size());
   std::uint32_t* const kept_starts = parts.take<std::uint32_t>(slice_starts.size());
-  std::memset(values, 0, value_count * static_cast<std::size_t>(value_bytes(out.type)));
   std::copy(counts.begin(), counts.end(), kept_counts);
   std::copy(slice_starts.begin(), slice_starts.end(), kept_starts);
 
+  out.values = values;
+  out.indices = indices;
+  out.counts = kept_counts;
+  out.starts = kept_starts;
+  if (single) {
+    runs.each(matrix, [&](std::size_t run, std::int64_t position, std::int64_t entry) {
+      const std::uint32_t slot = run_starts[run]++;
+      indices[slot] = static_cast<std::uint8_t>(position);
+      copy_value(matrix, entry, values, slot);
+    });
+    return out;
+  }
   // The channels of a panel follow each other, so its positions are numbered once.
+  std::memset(values, 0, value_count * static_cast<std::size_t>(value_bytes(out.type)));
   std::vector<std::uint32_t> slots(static_cast<std::size_t>(plan.positions()));
   std::int64_t numbered = -1;
   each_nonzero(matrix, [&](std::int64_t channel, std::int64_t position, std::int64_t entry) {
@@ -119,11 +166,6 @@ WeightBlocks pack_weights(const Matrix& matrix, const LanePlan& plan, std::int64
     const std::int64_t within = channel % plan.group_out() % panel_channels;
     copy_value(matrix, entry, values, slots[static_cast<std::size_t>(position)] * panel_channels + within);
   });
-
-  out.values = values;
-  out.indices = indices;
-  out.counts = kept_counts;
-  out.starts = kept_starts;
   return out;
 }
 

@@ -1,4 +1,5 @@
 // What a matrix promises, and every way to break the promise.
+#include "matrix_entries.h"
 #include "validate.h"
 
 #include <functional>
