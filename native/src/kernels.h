@@ -18,10 +18,13 @@ struct ElementwiseKernels {
                  std::int64_t right_stride, float* y, std::int64_t count);
 };
 
+// Whole vectors of every second number.
+constexpr std::int64_t POOL_SLACK = 32;
+
 struct PoolKernels {
   // y[i] = the largest number or the sum of rows[j][i] over j; at least one row.
   void (*rows)(PoolKind kind, const float* const* rows, std::int64_t row_count, float* y, std::int64_t count);
-  // y[i] = the same of x[i * stride + j * dilation] over j < taps.
+  // y[i] = the same of x[i * stride + j * dilation] over j < taps. Reads POOL_SLACK numbers beyond the last one needed.
   void (*columns)(PoolKind kind, const float* x, std::int64_t taps, std::int64_t stride, std::int64_t dilation, float* y,
                   std::int64_t count);
   // y[i] /= factor * divisors[i].

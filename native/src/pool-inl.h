@@ -20,6 +20,13 @@ void pool_rows_of(const float* const* rows, std::int64_t row_count, float* y, st
     store(y + i, total);
   }
   if (i == count) return;
+  if (count >= LANES) {
+    // The last vector once more over numbers that are done.
+    i = count - LANES;
+    Vec total = load(rows[0] + i);
+    for (std::int64_t r = 1; r < row_count; ++r) total = pooled<K>(total, load(rows[r] + i));
+    return store(y + i, total);
+  }
   Vec total = load_part(rows[0] + i, count - i);
   for (std::int64_t r = 1; r < row_count; ++r) total = pooled<K>(total, load_part(rows[r] + i, count - i));
   store_part(y + i, count - i, total);
@@ -31,26 +38,27 @@ void pool_rows(PoolKind kind, const float* const* rows, std::int64_t row_count, 
 }
 
 template <PoolKind K, std::int64_t Stride>
-std::int64_t pool_whole_vectors(const float* x, std::int64_t taps, std::int64_t dilation, float* y, std::int64_t count) {
+void pool_vectors(const float* x, std::int64_t taps, std::int64_t dilation, float* y, std::int64_t count) {
   const auto at = [](const float* p) { return Stride == 1 ? load(p) : load_even(p); };
-  std::int64_t i = 0;
-  for (; i + LANES <= count; i += LANES) {
+  for (std::int64_t i = 0; i < count; i += LANES) {
     const float* p = x + i * Stride;
     Vec total = at(p);
     for (std::int64_t t = 1; t < taps; ++t) total = pooled<K>(total, at(p + t * dilation));
-    store(y + i, total);
+    if (i + LANES <= count) {
+      store(y + i, total);
+    } else {
+      store_part(y + i, count - i, total);
+    }
   }
-  return i;
 }
 
 // Strides of 1 and 2 are nearly all there are.
 template <PoolKind K>
 void pool_columns_of(const float* x, std::int64_t taps, std::int64_t stride, std::int64_t dilation, float* y,
                      std::int64_t count) {
-  std::int64_t i = 0;
-  if (stride == 1) i = pool_whole_vectors<K, 1>(x, taps, dilation, y, count);
-  if (stride == 2) i = pool_whole_vectors<K, 2>(x, taps, dilation, y, count);
-  for (; i < count; ++i) {
+  if (stride == 1) return pool_vectors<K, 1>(x, taps, dilation, y, count);
+  if (stride == 2) return pool_vectors<K, 2>(x, taps, dilation, y, count);
+  for (std::int64_t i = 0; i < count; ++i) {
     const float* p = x + i * stride;
     float total = p[0];
     for (std::int64_t t = 1; t < taps; ++t) {

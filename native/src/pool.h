@@ -28,8 +28,10 @@ class Pool {
 
   int threads() const noexcept { return static_cast<int>(workers_.size()) + 1; }
 
-  // Wakes workers that sleep, and returns at once: by the time there is work they spin.
-  void rouse(int threads) noexcept;
+  // A call begins: wakes workers that sleep, and returns at once; by the time there is work they spin.
+  void open(int threads) noexcept;
+  // It is over: workers may sleep.
+  void close() noexcept;
   // Runs all items on at most `threads` threads and returns when they are done.
   void run(const Step& step, std::int64_t items, const Memory& memory, int threads) noexcept;
 
@@ -46,6 +48,7 @@ class Pool {
   };
 
   void stop() noexcept;
+  void rouse(int threads) noexcept;
   void work(int index) noexcept;
   std::uint64_t next_ticket(Worker& self, std::uint64_t seen) noexcept;
   void take_part(std::uint64_t ticket, int index) noexcept;
@@ -65,6 +68,7 @@ class Pool {
   alignas(64) std::atomic<std::uint64_t> ticket_{0};
   alignas(64) std::atomic<int> open_{0};
   std::atomic<bool> stop_{false};
+  std::atomic<bool> calling_{false};
 };
 
 }  // namespace secateur

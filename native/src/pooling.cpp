@@ -37,7 +37,8 @@ class Pool2d final : public Step {
         rows_(shape.images * shape.channels * shape.out_height),
         items_(item_count(rows_, shape.kernel_height * shape.in_width + shape.kernel_width * shape.out_width, GRAIN)),
         padded_(std::max(shape.pad_left + shape.in_width,
-                         (shape.out_width - 1) * shape.stride_width + (shape.kernel_width - 1) * shape.dilation_width + 1)) {
+                         (shape.out_width - 1) * shape.stride_width + (shape.kernel_width - 1) * shape.dilation_width + 1) +
+                POOL_SLACK) {
     if (kind == PoolKind::max) return;
     row_counts_ = window_counts(shape.out_height, shape.in_height, shape.kernel_height, shape.stride_height,
                                 shape.dilation_height, shape.pad_top, shape.pad_bottom, count_padding);
@@ -87,7 +88,7 @@ class Pool2d final : public Step {
   Ref source_, output_;
   PoolShape s_;
   std::int64_t rows_, items_;
-  std::int64_t padded_;  // the length of a row with its borders, as far as the last window reaches
+  std::int64_t padded_;  // the length of a row with its borders, as far as the last window's vectors reach
   std::vector<float> row_counts_, column_counts_;
 };
 

@@ -169,15 +169,16 @@ void Program::repeat(const void* const* inputs, void* const* outputs, int thread
   std::unique_ptr<Context> context = take(used);
   const Memory memory{context->arena(), inputs, outputs, constants_.data()};
   Pool& pool = context->pool();
+  // Waking takes longer than the first steps.
+  if (used > 1) pool.open(used);
   for (int i = 0; i < repeats; ++i) {
-    // Waking takes longer than the first steps.
-    if (used > 1) pool.rouse(used);
     for (const Planned& planned : steps_) {
       pool.run(*planned.step, planned.items, memory, used);
       after_step();
     }
     after_run();
   }
+  if (used > 1) pool.close();
   give(std::move(context));
 }
 

@@ -122,7 +122,22 @@ inline Vec set(float x) { return {_mm256_set1_ps(x)}; }
 inline Vec load(const float* p) { return {_mm256_loadu_ps(p)}; }
 inline Vec load_part(const float* p, std::int64_t n) { return {_mm256_maskload_ps(p, first(n))}; }
 inline void store(float* p, Vec x) { _mm256_storeu_ps(p, x.v); }
-inline void store_part(float* p, std::int64_t n, Vec x) { _mm256_maskstore_ps(p, first(n), x.v); }
+// In powers of two, for n below LANES: a masked store is microcode on AMD's processors, slower than a row's arithmetic.
+inline void store_part(float* p, std::int64_t n, Vec x) {
+  if (n >= LANES) return store(p, x);
+  __m128 rest = _mm256_castps256_ps128(x.v);
+  if ((n & 4) != 0) {
+    _mm_storeu_ps(p, rest);
+    rest = _mm256_extractf128_ps(x.v, 1);
+    p += 4;
+  }
+  if ((n & 2) != 0) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(p), rest);
+    rest = _mm_movehl_ps(rest, rest);
+    p += 2;
+  }
+  if ((n & 1) != 0) _mm_store_ss(p, rest);
+}
 // p[0], p[2], p[4], ...: reads 2 LANES - 1 numbers.
 inline Vec load_even(const float* p) {
   // The second load starts one early, so as not to read past the last number needed.

@@ -63,8 +63,9 @@ void check_sleepers() {
   for (int round = 0; round < 6; ++round) {
     std::this_thread::sleep_for(std::chrono::milliseconds(round));
     for (int threads = 1; threads <= 3; ++threads, ++runs) pool.run(step, 17, Memory{}, threads);
-    pool.rouse(3);
+    pool.open(3);
     for (int i = 0; i < 100; ++i, ++runs) pool.run(step, 17, Memory{}, 3);
+    pool.close();
   }
   expect(step.all(runs), "some item was lost or ran twice");
   ++cases;
