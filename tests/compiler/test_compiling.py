@@ -195,3 +195,25 @@ print(secateur.compile({str(exported)!r}, measure=False)(numpy.ones((2, 1, 8, 8)
 """
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)  # noqa: S603  # own script
     assert done.stdout.strip() == "(2, 5)"
+
+
+def test_without_onnx_the_missing_extra_is_named(exported: Path) -> None:
+    script = f"""
+import sys
+sys.modules["onnx"] = None
+import secateur
+secateur.compile({str(exported)!r})
+"""
+    done = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)  # noqa: S603  # own script
+    said = "MissingExtraError: compiling needs 'onnx', which is not installed: pip install "
+    assert f'{said}"secateur[compile]"' in done.stderr
+
+
+def test_networks_of_scalars_run() -> None:
+    x = onnx.helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, ())
+    y = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, ())
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["x"], ["y"])], "scalars", [x], [y])
+    proto = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 20)])
+    found = sc.compile(proto, measure=False)(np.array(-3.0, np.float32))
+    assert found.shape == ()
+    assert found == 0

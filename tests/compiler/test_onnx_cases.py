@@ -9,11 +9,21 @@ import numpy as np
 import pytest
 from benchmarks.onnx_cases import Case, Executor, Refused, Taken, classify, collect, failure, report
 
+from secateur.compiler.compiling import packed
 from secateur.compiler.network import Array, Network
 from secateur.compiler.reference import run
+from secateur.runtime.program import Program
 from tests.compiler.models import model, node
 
-EXECUTORS: dict[str, Executor] = {"reference": run}
+
+def run_program(network: Network, inputs: Mapping[str, Array]) -> dict[str, Array]:
+    program = Program(packed(network.graph, network.constants, values="float32", batch=1), threads=1)
+    results = program(*(inputs[name] for name in network.graph.inputs))
+    found = results if isinstance(results, tuple) else (results,)
+    return dict(zip(network.graph.outputs, found, strict=True))
+
+
+EXECUTORS: dict[str, Executor] = {"reference": run, "program": run_program}
 
 
 def relu() -> Case:

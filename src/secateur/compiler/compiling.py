@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from secateur.compiler.remembering import default_cache, read_times, write_times
 from secateur.compiler.tuning import tuned
-from secateur.errors import ConfigurationError
+from secateur.errors import ConfigurationError, MissingExtraError
 from secateur.format.graph import Convolution, Graph, Linear, resolve
 from secateur.format.layouts import Order, PackedWeight, ValueType
 from secateur.format.model import Model
@@ -71,8 +71,12 @@ def compile(  # the field's word; nobody needs the built-in beside it
         >>> program(torch.ones(3, 8)).shape
         torch.Size([3, 4])
     """
-    from secateur.compiler.reading import load_network, network_of_module  # noqa: PLC0415  # needs onnx
-
+    try:
+        from secateur.compiler.reading import load_network, network_of_module  # noqa: PLC0415  # needs onnx
+    except ModuleNotFoundError as error:
+        raise MissingExtraError(
+            f'compiling needs {error.name!r}, which is not installed: pip install "secateur[compile]"'
+        ) from error
     batches = _batches(batch)
     given = _examples(example_inputs)
     if _is_module(source):
@@ -127,7 +131,7 @@ def packed(graph: Graph, constants: Mapping[str, NDArray[Any]], *, values: Value
             rounded = round_values(np.ascontiguousarray(numbers, np.float32), values, node.weight)
             vanished += rounded.vanished
             weights[node.weight] = pack(rounded.values, order=_order(node, numbers, batch))
-    tensors = {name: np.ascontiguousarray(array) for name, array in constants.items() if name not in weights}
+    tensors = {name: np.asarray(array, order="C") for name, array in constants.items() if name not in weights}
     provenance = {"vanished": vanished} if vanished else {}
     return Model(graph=graph, weights=weights, tensors=tensors, provenance=provenance)
 

@@ -118,7 +118,7 @@ def _array(given: Any, value: Value) -> NDArray[Any]:
         raise InputError(
             f"input {value.name!r}: expected shape {shape_text(value.shape)}, found {shape_text(array.shape)}"
         )
-    return np.ascontiguousarray(array)
+    return np.asarray(array, order="C")  # unlike ascontiguousarray, which gives a scalar a dimension
 
 
 def _is_tensor(given: Any) -> bool:
