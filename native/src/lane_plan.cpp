@@ -12,9 +12,8 @@ constexpr std::int64_t PANEL_BLOCK_BYTES = 18 * 1024;
 // The sums of an item stay in the second-level cache.
 constexpr std::int64_t SLICE_BYTES = 288 * 1024;
 constexpr std::int64_t MAX_BLOCK = 256;
-// About ten microseconds: below it a second thread costs more than it brings.
-constexpr double SMALL_CYCLES = 30e3;
 constexpr std::int64_t ENOUGH_ITEMS = 8;
+constexpr std::int64_t LEAST_CHANNELS = 32;  // of a slice: loading its tiles is shared by no fewer
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
 
@@ -95,6 +94,13 @@ double moving_cost(const LanePlan& plan) {
 }
 
 }  // namespace
+
+std::int64_t balanced_slices(std::int64_t slices, std::int64_t channels, std::int64_t others) {
+  while (others * slices < ENOUGH_ITEMS && channels / (slices + 1) >= LEAST_CHANNELS) ++slices;
+  const std::int64_t items = others * slices;
+  if (items % 2 == 1 && items < 4 * ENOUGH_ITEMS && channels / (slices + 1) >= LEAST_CHANNELS) ++slices;
+  return slices;
+}
 
 std::int64_t LanePlan::window_rows(std::int64_t rows) const {
   return (rows - 1) * shape.stride_height + (shape.kernel_height - 1) * shape.dilation_height + 1;
@@ -213,10 +219,7 @@ void choose_slices(LanePlan& chosen, const WeightedKernels& kernels, const LaneW
   const std::int64_t all = divide_up(chosen.group_out(), unit) * unit;
   std::int64_t slices = count_slices(chosen, all);
   const std::int64_t others = chosen.image_groups() * chosen.bands() * chosen.shape.groups;
-  if (cycles > 2 * SMALL_CYCLES) {
-    while (others * slices < ENOUGH_ITEMS && divide_up(all, slices + 1) >= 32) ++slices;
-    if (others * slices % 2 == 1 && others * slices < 4 * ENOUGH_ITEMS && all / (slices + 1) >= 32) ++slices;
-  }
+  if (cycles > 2 * SMALL_CYCLES) slices = balanced_slices(slices, all, others);
   chosen.slice = divide_up(divide_up(all, slices), unit) * unit;
 }
 

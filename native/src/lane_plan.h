@@ -66,6 +66,13 @@ struct LaneWork {
   bool panel = false;
 };
 
+// At least so many slices of `channels` that there are items enough for some threads, and an even number of them where
+// they are few; `others` counts the items of a slice.
+std::int64_t balanced_slices(std::int64_t slices, std::int64_t channels, std::int64_t others);
+
+// Work of about ten microseconds: below it a second thread costs more than it brings.
+constexpr double SMALL_CYCLES = 30e3;
+
 LanePlan plan_lanes(const ConvolutionShape& shape, const WeightedKernels& kernels, const LaneWork& work);
 
 // A linear layer is the convolution of a row of pixels, each of them as many rows of the batch as a vector has lanes.

@@ -16,8 +16,15 @@ class Occupied {
   void mark(std::int64_t panel, std::int64_t position) {
     bits_[static_cast<std::size_t>(panel * words_ + position / 64)] |= std::uint64_t{1} << position % 64;
   }
-  bool test(std::int64_t panel, std::int64_t position) const {
-    return (bits_[static_cast<std::size_t>(panel * words_ + position / 64)] >> position % 64 & 1) != 0;
+  // Calls visit(position) for those in [begin, end), ascending.
+  template <class Visit>
+  void each(std::int64_t panel, std::int64_t begin, std::int64_t end, Visit visit) const {
+    for (std::int64_t word = begin / 64; word * 64 < end; ++word) {
+      std::uint64_t bits = bits_[static_cast<std::size_t>(panel * words_ + word)];
+      if (word * 64 < begin) bits &= ~std::uint64_t{0} << begin % 64;
+      if (end - word * 64 < 64) bits &= (std::uint64_t{1} << (end - word * 64)) - 1;
+      for (; bits != 0; bits &= bits - 1) visit(word * 64 + __builtin_ctzll(bits));
+    }
   }
 
  private:
@@ -45,7 +52,7 @@ std::vector<std::uint16_t> count_runs(const Walk& walk) {
   for (std::int64_t panel = 0; panel < walk.all_panels(); ++panel) {
     for (std::int64_t block = 0; block < walk.out.blocks; ++block) {
       int count = 0;
-      for (std::int64_t p = block * walk.plan.block; p < walk.block_end(block); ++p) count += walk.occupied.test(panel, p);
+      walk.occupied.each(panel, block * walk.plan.block, walk.block_end(block), [&](std::int64_t) { ++count; });
       counts[walk.run(panel, block)] = static_cast<std::uint16_t>(count);
     }
   }
@@ -156,11 +163,10 @@ WeightBlocks pack_weights(const Matrix& matrix, const LanePlan& plan, std::int64
       numbered = panel;
       for (std::int64_t block = 0; block < out.blocks; ++block) {
         std::uint32_t slot = run_starts[walk.run(panel, block)];
-        for (std::int64_t p = block * plan.block; p < walk.block_end(block); ++p) {
-          if (!occupied.test(panel, p)) continue;
+        occupied.each(panel, block * plan.block, walk.block_end(block), [&](std::int64_t p) {
           indices[slot] = static_cast<std::uint8_t>(p - block * plan.block);
           slots[static_cast<std::size_t>(p)] = slot++;
-        }
+        });
       }
     }
     const std::int64_t within = channel % plan.group_out() % panel_channels;

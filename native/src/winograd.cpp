@@ -109,7 +109,12 @@ LanePlan plan_products(const LanePlan& images, const WeightedKernels& kernels) {
   plan.block = divide_up(plan.group_in(), divide_up(plan.group_in(), channels));
   const std::int64_t unit = kernels.panel_channels;
   const std::int64_t all = divide_up(plan.group_out(), unit);
-  const std::int64_t slices = divide_up(all * unit * POINTS * bytes, PRODUCT_BYTES);
+  const std::int64_t others = images.image_groups() * images.bands() * images.shape.groups;
+  std::int64_t slices = divide_up(all * unit * POINTS * bytes, PRODUCT_BYTES);
+  // Two fused multiply-adds a cycle.
+  const double cycles = 0.5 * POINTS * static_cast<double>(plan.group_in() * all * unit * plan.region_columns * others);
+  plan.small = cycles < SMALL_CYCLES;
+  if (!plan.small) slices = balanced_slices(slices, all * unit, others);
   plan.slice = divide_up(all, std::min(slices, all)) * unit;
   return plan;
 }
@@ -133,7 +138,7 @@ class Winograd final : public WeightedStep {
   }
 
   std::size_t packed_bytes() const noexcept override { return product_.bytes(); }
-  std::int64_t items() const noexcept override { return images_.units(); }
+  std::int64_t items() const noexcept override { return product_.plan().small ? 1 : images_.units(); }
   std::size_t scratch_bytes() const noexcept override {
     Carver sizes(nullptr);
     carve(sizes);
@@ -143,6 +148,7 @@ class Winograd final : public WeightedStep {
   void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte* scratch) const noexcept override {
     Carver parts(scratch);
     const Scratch s = carve(parts);
+    if (product_.plan().small) end = begin < end ? images_.units() : 0;
     LaneUnit packed;
     for (std::int64_t item = begin; item < end; ++item) {
       const LaneUnit unit = images_.unit(item);
