@@ -52,7 +52,8 @@ def test_commands_of_the_readme_exist(capsys: pytest.CaptureFixture[str]) -> Non
         if words[0] == "make":
             assert re.search(rf"^{words[1]}:", makefile, re.MULTILINE), f"no such verb: {line}"
         if words[0] == "secateur":
-            assert words[2] in RECIPES or words[2].endswith(".yaml")
+            if words[1] == "run":
+                assert words[2] in RECIPES or words[2].endswith(".yaml")
             with pytest.raises(SystemExit) as stop:
                 main([words[1], "--help"])
             assert stop.value.code == 0
