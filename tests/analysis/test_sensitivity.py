@@ -4,14 +4,11 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from secateur.analysis.sensitivity import (
     LayerSensitivity,
     ScanObserver,
-    nested_masks,
     scan_counts,
     sensitivity,
 )
@@ -172,24 +169,6 @@ def test_a_pruned_network_is_scanned_from_what_lives() -> None:
     mask = keep_highest(magnitude("", weights["fc1.weight"]), 500, alive["fc1.weight"])
     weights["fc1.weight"].data.masked_fill_(~mask, 0)
     assert evaluate(model, images, labels).loss == found.layers[0].points[1].loss
-
-
-@given(
-    scores=st.lists(st.integers(-3, 3), min_size=1, max_size=40),
-    data=st.data(),
-)
-def test_nested_masks_are_those_of_each_count_alone(scores: list[int], data: st.DataObject) -> None:
-    tensor = torch.tensor(scores, dtype=torch.float32).view(1, -1)
-    alive = data.draw(
-        st.none() | st.lists(st.booleans(), min_size=len(scores), max_size=len(scores)).map(torch.tensor)
-    )
-    alive = None if alive is None else alive.view(1, -1)
-    most = tensor.numel() if alive is None else int(alive.sum())
-    counts = sorted(data.draw(st.lists(st.integers(0, most), max_size=5)), reverse=True)
-    found = list(nested_masks(tensor, counts, alive))
-    assert len(found) == len(counts)
-    for mask, count in zip(found, counts, strict=True):
-        assert torch.equal(mask, keep_highest(tensor, count, alive))
 
 
 def test_refusals() -> None:

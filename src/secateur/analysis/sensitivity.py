@@ -242,37 +242,6 @@ def scan_counts(
     )
 
 
-def nested_masks(scores: Tensor, counts: Sequence[int], alive: Tensor | None = None) -> Iterator[Tensor]:
-    """The masks of the highest scores for falling counts, each found among the survivors of the one before.
-
-    They are those of `secateur.pruning.selection.keep_highest` for each count alone, since it ranks by score
-    and then by index: whoever is among the first k is among the first k + 1. So the work falls with the
-    density.
-
-    Args:
-        scores: Scores of any shape.
-        counts: How many to keep, falling.
-        alive: Where given, only these may live.
-
-    Yields:
-        A boolean mask of the same shape for every count.
-
-    Example:
-        >>> [mask.tolist() for mask in nested_masks(torch.tensor([3.0, 1.0, 2.0]), [2, 1])]
-        [[True, False, True], [True, False, False]]
-    """
-    mask, survivors = None, scores.flatten()
-    for count in counts:
-        if mask is None:
-            mask = keep_highest(survivors, count, None if alive is None else alive.flatten())
-            survivors = survivors[mask]
-        else:
-            kept = keep_highest(survivors, count)
-            mask = mask.masked_scatter(mask, kept)
-            survivors = survivors[kept]
-        yield mask.view(scores.shape)
-
-
 def _scan_layer(
     route: Route,
     name: str,
@@ -310,8 +279,10 @@ def _points(
     scores = score(name, weight)
     for number, group in enumerate(groups):
         try:
-            for count, mask in zip(counts, nested_masks(scores, counts, alive), strict=True):
-                weight.masked_fill_(~mask, 0)
+            for count in counts:
+                # Fewer and fewer live, so nothing has to be put back in between. (To look for the next ones
+                # among the survivors alone was tried, and gathering them cost more than it saved.)
+                weight.masked_fill_(~keep_highest(scores, count, alive), 0)
                 outputs[count] += [run().float().cpu() for run in group]
                 if number == 0 and observer.on_point is not None:
                     observer.on_point(layer_name(name))

@@ -11,11 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from secateur.analysis.sensitivity import LayerSensitivity, nested_masks
+from secateur.analysis.sensitivity import LayerSensitivity
 from secateur.format.packing import count, layout_bytes, smallest
 from secateur.pruning.layers import select_weights
 from secateur.pruning.masks import Masks
 from secateur.pruning.scores import Score
+from secateur.pruning.selection import keep_highest
 from secateur.recipes.target import MaxBytes, MaxError, MaxErrorIncrease, MaxMilliseconds, MaxWeights
 
 Timer = Callable[[nn.Module, Tensor, int], float]
@@ -152,14 +153,16 @@ def layer_prices(
     now = price.of(model, alive) if isinstance(price, Milliseconds) else 0.0
     for layer in layers:
         name, counts = layer.parameter, [point.kept for point in layer.points]
-        masks = nested_masks(score(name, weights[name]), counts, alive[name])
+        scores = score(name, weights[name])
         match price:
             case Weights():
                 found[name] = {kept: float(kept) for kept in counts}
             case PackedBytes():
-                found[name] = {kept: price.of_layer(mask) for kept, mask in zip(counts, masks, strict=True)}
+                found[name] = {
+                    kept: price.of_layer(keep_highest(scores, kept, alive[name])) for kept in counts
+                }
             case Milliseconds():
-                *_, lowest = masks
+                lowest = keep_highest(scores, min(counts), alive[name])
                 least = price.of(model, Masks({**alive, name: lowest}))
                 found[name] = _proportional(counts, alive.kept_of(name), now, min(least, now))
             case _:
