@@ -1,7 +1,7 @@
 // Times the weighted layers on the shapes of VGG-16, AlexNet and LeNet, beside the machine's own limit.
 //
-// bench_layers [name-filter] [threads] [kernel-filter] [density] [batch]: one line a (layer, density, kernel). GFLOP/s count
-// the non-zeros alone, and "peak" is of what a loop of independent fused multiply-adds reached in this run.
+// bench_layers [name-filter] [threads] [kernel-filter] [density] [batch]: one line a (layer, density, kernel). GFLOP/s
+// count the non-zeros alone, and "peak" is of what a loop of independent fused multiply-adds reached in this run.
 #include <algorithm>
 #include <atomic>
 #include <chrono>
@@ -113,32 +113,19 @@ struct Layer {
 };
 
 constexpr Layer LAYERS[] = {
-    {"vgg.conv1_1", false, 3, 224, 64, 3, 1, 1, 1, 0.58},
-    {"vgg.conv1_2", false, 64, 224, 64, 3, 1, 1, 1, 0.22},
-    {"vgg.conv2_1", false, 64, 112, 128, 3, 1, 1, 1, 0.34},
-    {"vgg.conv2_2", false, 128, 112, 128, 3, 1, 1, 1, 0.36},
-    {"vgg.conv3_1", false, 128, 56, 256, 3, 1, 1, 1, 0.53},
-    {"vgg.conv3_2", false, 256, 56, 256, 3, 1, 1, 1, 0.24},
-    {"vgg.conv4_1", false, 256, 28, 512, 3, 1, 1, 1, 0.32},
-    {"vgg.conv4_2", false, 512, 28, 512, 3, 1, 1, 1, 0.27},
-    {"vgg.conv5_1", false, 512, 14, 512, 3, 1, 1, 1, 0.35},
-    {"alex.conv1", false, 3, 224, 96, 11, 4, 2, 1, 0.84},
-    {"alex.conv2", false, 96, 27, 256, 5, 1, 2, 2, 0.38},
-    {"alex.conv3", false, 256, 13, 384, 3, 1, 1, 1, 0.35},
-    {"alex.conv4", false, 384, 13, 384, 3, 1, 1, 2, 0.37},
-    {"alex.conv5", false, 384, 13, 256, 3, 1, 1, 2, 0.37},
-    {"lenet5.conv1", false, 1, 28, 20, 5, 1, 0, 1, 0.66},
-    {"lenet5.conv2", false, 20, 12, 50, 5, 1, 0, 1, 0.12},
-    {"resnet.1x1", false, 256, 14, 1024, 1, 1, 0, 1, 0.2},
-    {"resnet.7x7", false, 512, 7, 512, 3, 1, 1, 1, 0.2},
-    {"mobile.dw56", false, 128, 56, 128, 3, 1, 1, 128, 1.0},
-    {"mobile.dw14", false, 512, 14, 512, 3, 1, 1, 512, 1.0},
-    {"alex.fc6", true, 9216, 1, 4096, 1, 1, 0, 1, 0.09},
-    {"alex.fc7", true, 4096, 1, 4096, 1, 1, 0, 1, 0.09},
-    {"alex.fc8", true, 4096, 1, 1000, 1, 1, 0, 1, 0.25},
-    {"vgg.fc6", true, 25088, 1, 4096, 1, 1, 0, 1, 0.04},
-    {"lenet300.fc1", true, 784, 1, 300, 1, 1, 0, 1, 0.08},
-    {"lenet300.fc2", true, 300, 1, 100, 1, 1, 0, 1, 0.09},
+    {"vgg.conv1_1", false, 3, 224, 64, 3, 1, 1, 1, 0.58},    {"vgg.conv1_2", false, 64, 224, 64, 3, 1, 1, 1, 0.22},
+    {"vgg.conv2_1", false, 64, 112, 128, 3, 1, 1, 1, 0.34},  {"vgg.conv2_2", false, 128, 112, 128, 3, 1, 1, 1, 0.36},
+    {"vgg.conv3_1", false, 128, 56, 256, 3, 1, 1, 1, 0.53},  {"vgg.conv3_2", false, 256, 56, 256, 3, 1, 1, 1, 0.24},
+    {"vgg.conv4_1", false, 256, 28, 512, 3, 1, 1, 1, 0.32},  {"vgg.conv4_2", false, 512, 28, 512, 3, 1, 1, 1, 0.27},
+    {"vgg.conv5_1", false, 512, 14, 512, 3, 1, 1, 1, 0.35},  {"alex.conv1", false, 3, 224, 96, 11, 4, 2, 1, 0.84},
+    {"alex.conv2", false, 96, 27, 256, 5, 1, 2, 2, 0.38},    {"alex.conv3", false, 256, 13, 384, 3, 1, 1, 1, 0.35},
+    {"alex.conv4", false, 384, 13, 384, 3, 1, 1, 2, 0.37},   {"alex.conv5", false, 384, 13, 256, 3, 1, 1, 2, 0.37},
+    {"lenet5.conv1", false, 1, 28, 20, 5, 1, 0, 1, 0.66},    {"lenet5.conv2", false, 20, 12, 50, 5, 1, 0, 1, 0.12},
+    {"resnet.1x1", false, 256, 14, 1024, 1, 1, 0, 1, 0.2},   {"resnet.7x7", false, 512, 7, 512, 3, 1, 1, 1, 0.2},
+    {"mobile.dw56", false, 128, 56, 128, 3, 1, 1, 128, 1.0}, {"mobile.dw14", false, 512, 14, 512, 3, 1, 1, 512, 1.0},
+    {"alex.fc6", true, 9216, 1, 4096, 1, 1, 0, 1, 0.09},     {"alex.fc7", true, 4096, 1, 4096, 1, 1, 0, 1, 0.09},
+    {"alex.fc8", true, 4096, 1, 1000, 1, 1, 0, 1, 0.25},     {"vgg.fc6", true, 25088, 1, 4096, 1, 1, 0, 1, 0.04},
+    {"lenet300.fc1", true, 784, 1, 300, 1, 1, 0, 1, 0.08},   {"lenet300.fc2", true, 300, 1, 100, 1, 1, 0, 1, 0.09},
     {"lenet5.fc1", true, 800, 1, 500, 1, 1, 0, 1, 0.08},
 };
 
@@ -167,7 +154,8 @@ struct Bench {
   }
 };
 
-constexpr const char* CONVOLUTIONS[] = {"sparse_columns", "sparse_images", "panel_columns", "panel_images", "depthwise", "winograd"};
+constexpr const char* CONVOLUTIONS[] = {"sparse_columns", "sparse_images", "panel_columns",
+                                        "panel_images",   "depthwise",     "winograd"};
 
 void bench_convolution(const Bench& bench, const Layer& layer, std::int64_t batch, double density) {
   ConvolutionShape s;
@@ -185,7 +173,8 @@ void bench_convolution(const Bench& bench, const Layer& layer, std::int64_t batc
   const std::vector<float> x = random_floats(static_cast<std::size_t>(batch * layer.in * layer.size * layer.size), 1.0);
   const std::vector<float> bias = random_floats(static_cast<std::size_t>(layer.out), 1.0);
   std::vector<float> y(static_cast<std::size_t>(batch * layer.out * s.out_height * s.out_width));
-  const Matrix matrix{LayoutKind::dense, ValueType::float32, layer.out, length, layer.out * length, weights.data(), nullptr, nullptr};
+  const Matrix matrix{LayoutKind::dense,  ValueType::float32, layer.out, length,
+                      layer.out * length, weights.data(),     nullptr,   nullptr};
   const void* inputs[] = {x.data()};
   void* outputs[] = {y.data()};
   const void* constants[] = {bias.data()};
@@ -208,7 +197,8 @@ constexpr const char* LINEARS[] = {"inputs", "outputs", "dense", "sparse_batch",
 void bench_linear(const Bench& bench, const Layer& layer, std::int64_t batch, double density) {
   const LinearShape s{batch, layer.in, layer.out};
   const std::vector<float> weights = random_floats(static_cast<std::size_t>(s.in * s.out), density);
-  const Matrix dense{LayoutKind::dense, ValueType::float32, s.out, s.in, s.in * s.out, weights.data(), nullptr, nullptr};
+  const Matrix dense{LayoutKind::dense, ValueType::float32, s.out,   s.in,
+                     s.in * s.out,      weights.data(),     nullptr, nullptr};
   const OwnedLines rows = to_gaps(dense);
   const OwnedLines turned = transposed(dense);
   const OwnedLines columns = to_gaps(turned.view);

@@ -18,7 +18,8 @@ struct AlignedDelete {
 using AlignedBytes = std::unique_ptr<std::byte[], AlignedDelete>;
 
 inline AlignedBytes aligned_bytes(std::size_t bytes) {
-  return AlignedBytes(static_cast<std::byte*>(::operator new(bytes == 0 ? ALIGNMENT : bytes, std::align_val_t(ALIGNMENT))));
+  return AlignedBytes(
+      static_cast<std::byte*>(::operator new(bytes == 0 ? ALIGNMENT : bytes, std::align_val_t(ALIGNMENT))));
 }
 
 // Hands out the parts of a thread's scratch, each aligned; with no memory behind it, it only counts.

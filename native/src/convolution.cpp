@@ -20,7 +20,8 @@ bool fits(const ConvolutionShape& s) {
 // Within a block of the sparse kernels, offsets are 16 bits of vectors: a channel of one row of tiles must fit.
 bool addressable(const ConvolutionShape& s, std::int64_t lanes) {
   const std::int64_t rows = (s.kernel_height - 1) * s.dilation_height + 1;
-  const std::int64_t columns = ((s.out_width + lanes - 1) / lanes + 1) * s.stride_width + (s.kernel_width - 1) * s.dilation_width;
+  const std::int64_t columns =
+      ((s.out_width + lanes - 1) / lanes + 1) * s.stride_width + (s.kernel_width - 1) * s.dilation_width;
   return 2 * rows * columns <= 65536;
 }
 

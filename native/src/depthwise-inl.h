@@ -10,15 +10,15 @@ namespace {
 template <int VECTORS>
 inline void depthwise_vectors(const DepthwiseRow& row, std::int64_t first) {
   Vec sum[VECTORS];
-SECATEUR_UNROLL
+  SECATEUR_UNROLL
   for (int v = 0; v < VECTORS; ++v) sum[v] = set(0.0f);
   for (std::int64_t tap = 0; tap < row.taps; ++tap) {
     const Vec weight = set(row.weights[tap]);
     const float* const from = row.plane + row.offsets[tap] + first;
-SECATEUR_UNROLL
+    SECATEUR_UNROLL
     for (int v = 0; v < VECTORS; ++v) sum[v] = fma(weight, load(from + v * LANES), sum[v]);
   }
-SECATEUR_UNROLL
+  SECATEUR_UNROLL
   for (int v = 0; v < VECTORS; ++v) store(row.sums + first + v * LANES, sum[v]);
 }
 

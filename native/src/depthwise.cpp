@@ -13,8 +13,8 @@ constexpr double SMALL_PRODUCTS = 150e3;  // about ten microseconds, the copy in
 constexpr std::int64_t MAX_ITEMS = 16;
 
 // A channel is copied into a plane with its padding, the columns of a stride's phase together; then every tap is an
-// offset, and rows are computed directly. Loads across lines cost less here than shifted copies: nine products an output
-// pay for no packing.
+// offset, and rows are computed directly. Loads across lines cost less here than shifted copies: nine products an
+// output pay for no packing.
 class Depthwise final : public WeightedStep {
  public:
   Depthwise(const WeightedKernels& kernels, const ConvolutionShape& shape, const Matrix& weights, const LayerRefs& refs)
@@ -42,9 +42,7 @@ class Depthwise final : public WeightedStep {
   }
 
   std::size_t packed_bytes() const noexcept override { return weights_.size() * sizeof(float); }
-  std::int64_t items() const noexcept override {
-    return (shape_.images * shape_.in_channels + planes_ - 1) / planes_;
-  }
+  std::int64_t items() const noexcept override { return (shape_.images * shape_.in_channels + planes_ - 1) / planes_; }
   std::size_t scratch_bytes() const noexcept override {
     Carver sizes(nullptr);
     carve(sizes);
@@ -70,9 +68,7 @@ class Depthwise final : public WeightedStep {
   };
 
   std::int64_t pitch() const noexcept { return phase_pitch_ * shape_.stride_width; }
-  std::size_t plane_floats() const noexcept {
-    return static_cast<std::size_t>(rows_ * pitch() + 4 * kernels_.lanes);
-  }
+  std::size_t plane_floats() const noexcept { return static_cast<std::size_t>(rows_ * pitch() + 4 * kernels_.lanes); }
   Scratch carve(Carver& parts) const noexcept {
     Scratch s;
     s.plane = parts.take<float>(plane_floats());
@@ -96,7 +92,8 @@ class Depthwise final : public WeightedStep {
         continue;
       }
       for (std::int64_t phase = 0; phase < s.stride_width; ++phase) {
-        const std::int64_t skipped = std::max<std::int64_t>(0, s.pad_left - phase + s.stride_width - 1) / s.stride_width;
+        const std::int64_t skipped =
+            std::max<std::int64_t>(0, s.pad_left - phase + s.stride_width - 1) / s.stride_width;
         for (std::int64_t i = skipped; i * s.stride_width + phase < last; ++i) {
           to[phase * phase_pitch_ + i] = from[i * s.stride_width + phase - s.pad_left];
         }

@@ -9,6 +9,7 @@
 namespace secateur {
 
 std::unique_ptr<WeightedStep> make_lane_convolution(const WeightedKernels& kernels, const ConvolutionShape& shape,
-                                                    const Matrix& weights, const LayerRefs& refs, bool images, bool panel);
+                                                    const Matrix& weights, const LayerRefs& refs, bool images,
+                                                    bool panel);
 
 }  // namespace secateur

@@ -80,7 +80,8 @@ void LaneImages::finish(const LaneUnit& unit, const Memory& memory, const LaneSu
   for (std::int64_t channel = 0; channel < channels; ++channel) {
     const std::int64_t out = unit.group * plan_.group_out() + first + channel;
     for (std::int64_t run = 0; run < runs; ++run) {
-      kernels_.unpack({sums.floats, sums.places + run * pixels, sums.steps + run * pixels, channel, pixels, line, pixels});
+      kernels_.unpack(
+          {sums.floats, sums.places + run * pixels, sums.steps + run * pixels, channel, pixels, line, pixels});
       for (std::int64_t lane = 0; lane < plan_.lanes; lane += plan_.lane_columns) {
         const std::int64_t image = image_of(unit, lane);
         const std::int64_t y = row_of(unit, lane) + run;
@@ -99,8 +100,8 @@ void LaneImages::finish(const LaneUnit& unit, const Memory& memory, const LaneSu
           continue;
         }
         const std::int64_t rows = whole ? std::min(band, shape.out_height - y) : 1;
-        kernels_.finish({line + lane * pixels, nullptr, added, output + to, rows * shape.out_width, offset,
-                         refs_.activation});
+        kernels_.finish(
+            {line + lane * pixels, nullptr, added, output + to, rows * shape.out_width, offset, refs_.activation});
       }
     }
   }

@@ -37,12 +37,12 @@ void pack_block(const PackLines& lines, const PackBlock& block, std::int64_t fir
   float* packed = lines.packed + first;
   for (std::int64_t channel = 0; channel < lines.channels; ++channel) {
     Eight rows[8];
-SECATEUR_UNROLL
+    SECATEUR_UNROLL
     for (int k = 0; k < 8; ++k) {
       rows[k] = FULL ? load_eight(source + block.starts[k]) : load_eight(source + block.starts[k], block.masks[k]);
     }
     transpose(rows);
-SECATEUR_UNROLL
+    SECATEUR_UNROLL
     for (int k = 0; k < 8; ++k) {
       if (k < count && lines.places[i + k] >= 0) store_eight(packed + lines.places[i + k], rows[k]);
     }
@@ -67,13 +67,13 @@ void unpack_lines(const UnpackLines& lines) {
     const std::int64_t last = lines.count - i - 1;
     for (std::int64_t first = 0; first < LANES; first += 8) {
       Eight block[8];
-SECATEUR_UNROLL
+      SECATEUR_UNROLL
       for (int k = 0; k < 8; ++k) {
         const std::int64_t at = i + (k < last ? k : last);
         block[k] = load_eight(lines.sums + (lines.places[at] + lines.channel * lines.steps[at] + first));
       }
       transpose(block);
-SECATEUR_UNROLL
+      SECATEUR_UNROLL
       for (int k = 0; k < 8; ++k) store_eight(lines.lines + (first + k) * lines.line_step + i, block[k]);
     }
   }

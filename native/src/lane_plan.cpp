@@ -19,10 +19,10 @@ std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b;
 
 // Bytes of one channel of the packed input that a tile reads.
 std::int64_t footprint(const ConvolutionShape& s, std::int64_t lanes, std::int64_t rows, std::int64_t columns) {
-  const std::int64_t high = std::min((rows - 1) * s.stride_height + (s.kernel_height - 1) * s.dilation_height + 1,
-                                     rows * s.kernel_height);
-  const std::int64_t wide = std::min((columns - 1) * s.stride_width + (s.kernel_width - 1) * s.dilation_width + 1,
-                                     columns * s.kernel_width);
+  const std::int64_t high =
+      std::min((rows - 1) * s.stride_height + (s.kernel_height - 1) * s.dilation_height + 1, rows * s.kernel_height);
+  const std::int64_t wide =
+      std::min((columns - 1) * s.stride_width + (s.kernel_width - 1) * s.dilation_width + 1, columns * s.kernel_width);
   return high * wide * lanes * 4;
 }
 
@@ -36,8 +36,8 @@ std::int64_t block_positions(const LanePlan& plan, std::int64_t bytes) {
 }
 
 // Cycles for one non-zero and a tile of that many vectors, fitted to Zen 3: what bounds it are the loads, two a cycle,
-// of the pixels, the weight and its offset. (Eight-bit displacements from hidden pointers, loads apart from the products
-// and other shapes of tile changed nothing or were slower.) One cycle is for the look-up of the offset.
+// of the pixels, the weight and its offset. (Eight-bit displacements from hidden pointers, loads apart from the
+// products and other shapes of tile changed nothing or were slower.) One cycle is for the look-up of the offset.
 double nonzero_cycles(std::int64_t vectors) { return std::max(4.4, 1.2 + 0.53 * static_cast<double>(vectors)) + 1.0; }
 
 std::int64_t count_slices(const LanePlan& plan, std::int64_t channels) {
@@ -82,12 +82,13 @@ double moving_cost(const LanePlan& plan) {
   const double blocks = static_cast<double>(plan.lanes) / 8 * BLOCK;
   const double bands = static_cast<double>(plan.image_groups() * plan.bands());
   const double pack = static_cast<double>(plan.shape.in_channels * plan.window_rows(plan.band_rows) *
-                                          divide_up(plan.window_columns(), 8)) * blocks;
+                                          divide_up(plan.window_columns(), 8)) *
+                      blocks;
   const bool whole = plan.lane_columns == 1;
   const std::int64_t runs = whole ? 1 : plan.band_rows;
   const std::int64_t pixels = plan.region_columns * (whole ? plan.band_rows : 1);
-  const double lines = static_cast<double>(plan.lanes / plan.lane_columns) * CALL +
-                       static_cast<double>(plan.lanes * pixels) / 8;
+  const double lines =
+      static_cast<double>(plan.lanes / plan.lane_columns) * CALL + static_cast<double>(plan.lanes * pixels) / 8;
   const double finish = static_cast<double>(plan.shape.out_channels * runs) *
                         (static_cast<double>(divide_up(pixels, 8)) * blocks + lines);
   return bands * (pack + finish);

@@ -23,14 +23,14 @@ struct BandLayout {
 
 struct LanePlan {
   ConvolutionShape shape;
-  std::int64_t lanes = 8;                                          // of a vector
-  std::int64_t lane_images = 1, lane_rows = 1, lane_columns = 1;   // their product is `lanes`
-  std::int64_t region_rows = 1, region_columns = 1;                // a lane's part of the output
+  std::int64_t lanes = 8;                                         // of a vector
+  std::int64_t lane_images = 1, lane_rows = 1, lane_columns = 1;  // their product is `lanes`
+  std::int64_t region_rows = 1, region_columns = 1;               // a lane's part of the output
   std::int64_t tile_rows = 1, tile_columns = 1;
-  std::int64_t band_rows = 1;                                      // rows of a region that are packed together
-  std::int64_t block = 1;                                          // positions of a filter that go together
-  std::int64_t slice = 1;                                          // output channels of an item
-  bool small = false;                                              // not worth a second thread
+  std::int64_t band_rows = 1;  // rows of a region that are packed together
+  std::int64_t block = 1;      // positions of a filter that go together
+  std::int64_t slice = 1;      // output channels of an item
+  bool small = false;          // not worth a second thread
 
   std::int64_t group_in() const { return shape.in_channels / shape.groups; }
   std::int64_t group_out() const { return shape.out_channels / shape.groups; }
@@ -45,24 +45,24 @@ struct LanePlan {
   std::int64_t window_rows(std::int64_t rows) const;
   std::int64_t window_columns() const;
   std::int64_t phase_pitch() const;
-  std::int64_t pitch() const;                                                // vectors of a row
-  bool addressable() const;  // whether 16 bits hold every block offset
-  std::int64_t plane() const { return window_rows(band_rows) * pitch(); }    // vectors of a channel
-  std::int64_t row_step() const { return shape.stride_height * pitch(); }    // vectors from row to row of the output
+  std::int64_t pitch() const;                                              // vectors of a row
+  bool addressable() const;                                                // whether 16 bits hold every block offset
+  std::int64_t plane() const { return window_rows(band_rows) * pitch(); }  // vectors of a channel
+  std::int64_t row_step() const { return shape.stride_height * pitch(); }  // vectors from row to row of the output
 
   // Of each position: bytes from the packed band's beginning; vectors from the first channel of its block.
   std::vector<std::int32_t> offsets() const;
   std::vector<std::uint16_t> block_offsets() const;
   std::int64_t block_channel(std::int64_t block_index) const { return block_index * block / taps(); }
-  std::vector<std::int32_t> places() const;   // floats, of each column of the window; negative where no tap comes
-  std::vector<bool> used_rows() const;        // of the window, those where a tap comes
+  std::vector<std::int32_t> places() const;  // floats, of each column of the window; negative where no tap comes
+  std::vector<bool> used_rows() const;       // of the window, those where a tap comes
   BandLayout band_layout(std::int64_t rows) const;
 };
 
 // What decides beside the shape: how much work there is.
 struct LaneWork {
-  double nonzeros = 0;      // of the whole matrix
-  bool images = false;      // lanes may be images
+  double nonzeros = 0;  // of the whole matrix
+  bool images = false;  // lanes may be images
   bool panel = false;
 };
 

@@ -16,8 +16,7 @@ constexpr std::int64_t MAX_LOOPED_ROWS = 16;
 bool applicable(LinearKernel kernel, const LinearShape& shape, const Matrix& weights, bool columns, Isa) {
   switch (kernel) {
     case LinearKernel::inputs: return columns && shape.rows <= MAX_LOOPED_ROWS;
-    case LinearKernel::outputs:
-      return !columns && weights.layout != LayoutKind::dense && shape.rows <= MAX_LOOPED_ROWS;
+    case LinearKernel::outputs: return !columns && weights.layout != LayoutKind::dense && shape.rows <= MAX_LOOPED_ROWS;
     case LinearKernel::dense: return !columns && weights.layout == LayoutKind::dense;
     case LinearKernel::sparse_batch:
     case LinearKernel::panel_batch: return shape.rows > 1 && (!columns || shape.in <= MAX_POSITIONS);

@@ -26,8 +26,8 @@ class Lines {
   Matrix view_;
 };
 
-void scatter(const WeightedKernels& kernels, const Matrix& weights, std::int64_t begin, std::int64_t end, const float* x,
-             float* sums) noexcept {
+void scatter(const WeightedKernels& kernels, const Matrix& weights, std::int64_t begin, std::int64_t end,
+             const float* x, float* sums) noexcept {
   std::memset(sums, 0, static_cast<std::size_t>(weights.length) * sizeof(float));
   kernels.scatter({weights.values, weights.type, weights.layout, weights.indices, weights.starts, begin, end, x, sums});
 }
@@ -51,8 +51,9 @@ class ScatterAll final : public WeightedStep {
     float* const output = memory.write<float>(refs_.output);
     for (std::int64_t row = 0; row < shape_.rows; ++row) {
       scatter(kernels_, lines_.view(), 0, shape_.in, x + row * shape_.in, sums);
-      kernels_.finish({sums, memory.read<float>(refs_.bias), residual == nullptr ? nullptr : residual + row * shape_.out,
-                       output + row * shape_.out, shape_.out, 0.0f, refs_.activation});
+      kernels_.finish({sums, memory.read<float>(refs_.bias),
+                       residual == nullptr ? nullptr : residual + row * shape_.out, output + row * shape_.out,
+                       shape_.out, 0.0f, refs_.activation});
     }
   }
 

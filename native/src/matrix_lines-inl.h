@@ -147,7 +147,8 @@ inline void take(LineWalk& walk, const void* indices, const float* values) {
     walk.x += static_cast<const std::uint8_t*>(indices)[walk.entry] + 1;
     walk.sum = __builtin_fmaf(values[walk.entry], *walk.x, walk.sum);
   } else {
-    walk.sum = __builtin_fmaf(values[walk.entry], walk.x[static_cast<const std::uint16_t*>(indices)[walk.entry]], walk.sum);
+    walk.sum =
+        __builtin_fmaf(values[walk.entry], walk.x[static_cast<const std::uint16_t*>(indices)[walk.entry]], walk.sum);
   }
   ++walk.entry;
 }
@@ -222,7 +223,7 @@ void dense_lines(const GatherLines& lines, std::int64_t first) {
   for (; i + 2 * LANES <= lines.length; i += 2 * LANES) {
     const Vec x0 = load(lines.x + i);
     const Vec x1 = load(lines.x + i + LANES);
-SECATEUR_UNROLL
+    SECATEUR_UNROLL
     for (int t = 0; t < TOGETHER; ++t) {
       const std::int64_t at = start + t * lines.length + i;
       sum[t][0] = fma(load_values<TYPE>(lines.values, at), x0, sum[t][0]);

@@ -17,34 +17,34 @@ void panel_tile(const PanelTile& tile) {
     const std::int64_t count = tile.counts[panel];
     for (std::int64_t group = 0; group < tile.groups; ++group) {
       const char* pixel[S];
-SECATEUR_UNROLL
+      SECATEUR_UNROLL
       for (int s = 0; s < S; ++s) {
         pixel[s] = reinterpret_cast<const char*>(tile.pixels) + tile.steps[group * S + s];
       }
       float* const sums = tile.sums + group * tile.group_step + panel * (P * S * LANES);
       Vec sum[P][S];
-SECATEUR_UNROLL
+      SECATEUR_UNROLL
       for (int p = 0; p < P; ++p) {
-SECATEUR_UNROLL
+        SECATEUR_UNROLL
         for (int s = 0; s < S; ++s) sum[p][s] = tile.first ? set(0.0f) : load(sums + (p * S + s) * LANES);
       }
       const float* value = values;
       for (std::int64_t i = 0; i < count; ++i) {
         const std::int64_t offset = offsets[indices[i]];
         Vec x[S];
-SECATEUR_UNROLL
+        SECATEUR_UNROLL
         for (int s = 0; s < S; ++s) x[s] = load(reinterpret_cast<const float*>(pixel[s] + offset));
-SECATEUR_UNROLL
+        SECATEUR_UNROLL
         for (int p = 0; p < P; ++p) {
           const Vec weight = set(value[p]);
-SECATEUR_UNROLL
+          SECATEUR_UNROLL
           for (int s = 0; s < S; ++s) sum[p][s] = fma(weight, x[s], sum[p][s]);
         }
         value += P;
       }
-SECATEUR_UNROLL
+      SECATEUR_UNROLL
       for (int p = 0; p < P; ++p) {
-SECATEUR_UNROLL
+        SECATEUR_UNROLL
         for (int s = 0; s < S; ++s) store(sums + (p * S + s) * LANES, sum[p][s]);
       }
     }

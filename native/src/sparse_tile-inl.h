@@ -16,32 +16,32 @@ void sparse_tile(const SparseTile& tile) {
   float* sums = tile.sums;
   for (std::int64_t channel = 0; channel < tile.channels; ++channel) {
     Vec sum[ROWS][COLUMNS];
-SECATEUR_UNROLL
+    SECATEUR_UNROLL
     for (int r = 0; r < ROWS; ++r) {
-SECATEUR_UNROLL
+      SECATEUR_UNROLL
       for (int c = 0; c < COLUMNS; ++c) sum[r][c] = tile.first ? set(0.0f) : load(sums + (r * COLUMNS + c) * LANES);
     }
     const float* const end = value + tile.counts[channel];
     for (; value != end; ++value, ++offset) {
       const float* const pixel = pixels + static_cast<std::int64_t>(*offset) * LANES;
       const Vec weight = set(*value);
-SECATEUR_UNROLL
+      SECATEUR_UNROLL
       for (int r = 0; r < ROWS; ++r) {
-SECATEUR_UNROLL
+        SECATEUR_UNROLL
         for (int c = 0; c < COLUMNS; ++c) sum[r][c] = fma(weight, load(pixel + r * row_step + c * LANES), sum[r][c]);
       }
     }
-SECATEUR_UNROLL
+    SECATEUR_UNROLL
     for (int r = 0; r < ROWS; ++r) {
-SECATEUR_UNROLL
+      SECATEUR_UNROLL
       for (int c = 0; c < COLUMNS; ++c) store(sums + (r * COLUMNS + c) * LANES, sum[r][c]);
     }
     sums += ROWS * COLUMNS * LANES;
   }
 }
 
-// Two loads a cycle are what bounds the loop above, so the look-up of offsets is not done in it: with an index of a byte
-// and a table it took 9.8 cycles a non-zero of 14 vectors instead of 8.6 (7 is what the products take).
+// Two loads a cycle are what bounds the loop above, so the look-up of offsets is not done in it: with an index of a
+// byte and a table it took 9.8 cycles a non-zero of 14 vectors instead of 8.6 (7 is what the products take).
 void look_up(const std::uint8_t* indices, const std::uint16_t* table, std::int64_t count, std::uint16_t* out) {
   std::int64_t i = 0;
   for (; i + 4 <= count; i += 4) {

@@ -24,8 +24,8 @@ struct WeightBlocks {
   std::size_t bytes = 0;
   const std::byte* values = nullptr;
   const std::uint8_t* indices = nullptr;
-  const std::uint16_t* counts = nullptr;   // [groups][blocks][panels]
-  const std::uint32_t* starts = nullptr;   // [groups][blocks][slices] and the end: positions before it
+  const std::uint16_t* counts = nullptr;  // [groups][blocks][panels]
+  const std::uint32_t* starts = nullptr;  // [groups][blocks][slices] and the end: positions before it
 
   std::int64_t start_index(std::int64_t group, std::int64_t block, std::int64_t slice) const {
     return (group * blocks + block) * slices + slice;

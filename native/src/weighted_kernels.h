@@ -26,24 +26,24 @@ struct SparseTile {
   const float* values;           // channel after channel
   const std::uint16_t* offsets;  // of each value's position, in vectors from `pixels`
   const std::uint16_t* counts;   // a channel
-  const float* pixels;          // the tile's first pixel under the filter's first tap
-  std::int64_t row_step;        // floats from one row of the tile to the next
-  float* sums;                  // [channels][tile rows][tile columns][lanes]
+  const float* pixels;           // the tile's first pixel under the filter's first tap
+  std::int64_t row_step;         // floats from one row of the tile to the next
+  float* sums;                   // [channels][tile rows][tile columns][lanes]
   std::int64_t channels;
-  bool first;                   // the sums start at zero instead of from memory
+  bool first;  // the sums start at zero instead of from memory
 };
 
 // The same for panels of channels that share each load; pixels go in groups.
 struct PanelTile {
-  const float* values;          // [panels][counts][panel_channels]
+  const float* values;  // [panels][counts][panel_channels]
   const std::uint8_t* indices;
   const std::uint16_t* counts;  // a panel
   const std::int32_t* offsets;
   const float* pixels;
-  const std::int32_t* steps;    // [groups][panel_pixels], bytes from `pixels`
+  const std::int32_t* steps;  // [groups][panel_pixels], bytes from `pixels`
   std::int64_t groups;
-  std::int64_t group_step;      // floats between the sums of two groups
-  float* sums;                  // [groups][panels * panel_channels][panel_pixels][lanes]
+  std::int64_t group_step;  // floats between the sums of two groups
+  float* sums;              // [groups][panels * panel_channels][panel_pixels][lanes]
   std::int64_t panels;
   bool first;
 };
@@ -55,10 +55,10 @@ struct PackLines {
   std::int64_t begin[MAX_LANES];   // only begin <= i < end is read
   std::int64_t end[MAX_LANES];     // and the rest is zero
   std::int64_t count;
-  const std::int32_t* places;      // of the vectors in floats from `packed`; negative: nobody needs it
+  const std::int32_t* places;  // of the vectors in floats from `packed`; negative: nobody needs it
   float* packed;
   std::int64_t channels;
-  std::int64_t source_step;        // floats from channel to channel
+  std::int64_t source_step;  // floats from channel to channel
   std::int64_t packed_step;
 };
 
@@ -69,7 +69,7 @@ struct UnpackLines {
   const std::int32_t* steps;
   std::int64_t channel;
   std::int64_t count;
-  float* lines;            // [lanes][line_step], then seven floats of slack
+  float* lines;  // [lanes][line_step], then seven floats of slack
   std::int64_t line_step;
 };
 
@@ -122,13 +122,13 @@ struct DepthwiseRow {
 };
 
 struct WinogradInput {
-  const float* pixels;       // the packed band: [channels][plane]
-  std::int64_t plane;        // floats
+  const float* pixels;  // the packed band: [channels][plane]
+  std::int64_t plane;   // floats
   std::int64_t row_step;
-  std::int64_t tile_rows;    // of two rows of the output each
+  std::int64_t tile_rows;  // of two rows of the output each
   std::int64_t tile_columns;
   std::int64_t channels;
-  float* tiles;              // [16 points][channels][tile rows][tile columns][lanes]
+  float* tiles;               // [16 points][channels][tile rows][tile columns][lanes]
   std::int64_t channel_step;  // floats from channel to channel
   std::int64_t point_step;
 };
@@ -141,12 +141,12 @@ struct WinogradOutput {
   std::int64_t channels;
   std::int64_t tile_rows;
   std::int64_t tile_columns;
-  float* sums;                 // [channels][2 tile rows][2 tile columns][lanes]
+  float* sums;  // [channels][2 tile rows][2 tile columns][lanes]
 };
 
 struct WeightedKernels {
   int lanes;
-  int max_tile;        // vectors of a sparse tile
+  int max_tile;  // vectors of a sparse tile
   int panel_channels;
   int panel_pixels;
   void (*sparse[MAX_TILE_ROWS + 1][MAX_TILE_COLUMNS + 1])(const SparseTile&);  // [rows][columns]; null beyond max_tile

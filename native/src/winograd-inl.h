@@ -1,4 +1,5 @@
-// The transforms of Winograd's F(2x2, 3x3) over lane tiles: every number is a vector, so that there is nothing to shuffle.
+// The transforms of Winograd's F(2x2, 3x3) over lane tiles: every number is a vector, so that there is nothing to
+// shuffle.
 //   input   B^T d B, B^T = (1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1)
 //   output  A^T m A, A^T = (1 1 1 0; 0 1 -1 -1)
 #pragma once
@@ -24,19 +25,19 @@ void winograd_input(const WinogradInput& in) {
       const float* from = in.pixels + channel * in.plane + 2 * row * in.row_step;
       for (std::int64_t column = 0; column < in.tile_columns; ++column) {
         Vec d[4][4];
-SECATEUR_UNROLL
+        SECATEUR_UNROLL
         for (int j = 0; j < 4; ++j) {
           Vec c[4];
-SECATEUR_UNROLL
+          SECATEUR_UNROLL
           for (int i = 0; i < 4; ++i) c[i] = load(from + i * in.row_step + j * LANES);
           transform_four(c);
-SECATEUR_UNROLL
+          SECATEUR_UNROLL
           for (int i = 0; i < 4; ++i) d[i][j] = c[i];
         }
-SECATEUR_UNROLL
+        SECATEUR_UNROLL
         for (int i = 0; i < 4; ++i) {
           transform_four(d[i]);
-SECATEUR_UNROLL
+          SECATEUR_UNROLL
           for (int j = 0; j < 4; ++j) store(out + (4 * i + j) * in.point_step, d[i][j]);
         }
         from += 2 * LANES;
@@ -53,7 +54,7 @@ void winograd_output(const WinogradOutput& in) {
     for (std::int64_t tile = 0; tile < in.tile_rows * in.tile_columns; ++tile) {
       const float* const from = in.products + in.places[tile] + channel * in.steps[tile];
       Vec rows[2][4];
-SECATEUR_UNROLL
+      SECATEUR_UNROLL
       for (int j = 0; j < 4; ++j) {
         const Vec a = load(from + j * in.products_step);
         const Vec b = load(from + (4 + j) * in.products_step);
@@ -63,7 +64,7 @@ SECATEUR_UNROLL
         rows[1][j] = (b - c) - d;
       }
       float* const at = out + (tile / in.tile_columns * 2 * columns + tile % in.tile_columns * 2) * LANES;
-SECATEUR_UNROLL
+      SECATEUR_UNROLL
       for (int i = 0; i < 2; ++i) {
         store(at + i * columns * LANES, rows[i][0] + (rows[i][1] + rows[i][2]));
         store(at + (i * columns + 1) * LANES, (rows[i][1] - rows[i][2]) - rows[i][3]);

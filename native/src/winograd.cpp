@@ -84,7 +84,8 @@ LanePlan plan_images(const ConvolutionShape& shape, const WeightedKernels& kerne
       const std::int64_t tiles = plan.band_rows / 2 * columns;
       const std::int64_t padded = divide_up(tiles, kernels.panel_pixels) * kernels.panel_pixels;
       const std::int64_t cost = plan.image_groups() * plan.bands() * padded;
-      if (cost < least || (cost == least && tiles <= BAND_TILES && chosen.band_rows / 2 * chosen.region_columns / 2 > BAND_TILES)) {
+      if (cost < least ||
+          (cost == least && tiles <= BAND_TILES && chosen.band_rows / 2 * chosen.region_columns / 2 > BAND_TILES)) {
         least = cost;
         chosen = plan;
       }
@@ -227,8 +228,14 @@ std::unique_ptr<WeightedStep> make_winograd(const WeightedKernels& kernels, cons
                                             const Matrix& weights, const LayerRefs& refs) {
   const std::vector<float> transformed = transform_weights(kernels, weights);
   const std::int64_t channels = weights.length / 9;
-  const Matrix view{LayoutKind::dense, ValueType::float32, POINTS * weights.lines, channels,
-                    POINTS * weights.lines * channels, transformed.data(), nullptr, nullptr};
+  const Matrix view{LayoutKind::dense,
+                    ValueType::float32,
+                    POINTS * weights.lines,
+                    channels,
+                    POINTS * weights.lines * channels,
+                    transformed.data(),
+                    nullptr,
+                    nullptr};
   const LanePlan images = plan_images(shape, kernels);
   return std::make_unique<Winograd>(kernels, images, plan_products(images, kernels), view, refs);
 }

@@ -33,7 +33,8 @@ ConvolutionShape shape_of(const Case& c) {
   s.dilation_height = c.dilation_height;
   s.dilation_width = c.dilation_width;
   s.groups = c.groups;
-  s.out_height = (c.height + c.pad_top + c.pad_bottom - (c.kernel_height - 1) * c.dilation_height - 1) / c.stride_height + 1;
+  s.out_height =
+      (c.height + c.pad_top + c.pad_bottom - (c.kernel_height - 1) * c.dilation_height - 1) / c.stride_height + 1;
   s.out_width = (c.width + c.pad_left + c.pad_right - (c.kernel_width - 1) * c.dilation_width - 1) / c.stride_width + 1;
   return s;
 }
@@ -59,11 +60,13 @@ Reference convolve(const ConvolutionShape& s, const std::vector<float>& x, const
               for (std::int64_t b = 0; b < s.kernel_width; ++b) {
                 const std::int64_t z = j * s.stride_width - s.pad_left + b * s.dilation_width;
                 if (z < 0 || z >= s.in_width) continue;
-                const double weight = w[static_cast<std::size_t>(((o * group_in + c) * s.kernel_height + a) * s.kernel_width + b)];
+                const double weight =
+                    w[static_cast<std::size_t>(((o * group_in + c) * s.kernel_height + a) * s.kernel_width + b)];
                 if (weight == 0) continue;
                 const std::int64_t channel = o / group_out * group_in + c;
                 const double product =
-                    weight * x[static_cast<std::size_t>(((n * s.in_channels + channel) * s.in_height + y) * s.in_width + z)];
+                    weight *
+                    x[static_cast<std::size_t>(((n * s.in_channels + channel) * s.in_height + y) * s.in_width + z)];
                 sum += product;
                 magnitude += std::fabs(product);
                 terms += 1;
@@ -94,12 +97,14 @@ double activated(double x, Activation a) {
 constexpr ConvolutionKernel KERNELS[] = {ConvolutionKernel::sparse_columns, ConvolutionKernel::sparse_images,
                                          ConvolutionKernel::panel_columns,  ConvolutionKernel::panel_images,
                                          ConvolutionKernel::depthwise,      ConvolutionKernel::winograd};
-constexpr const char* NAMES[] = {"sparse_columns", "sparse_images", "panel_columns", "panel_images", "depthwise", "winograd"};
+constexpr const char* NAMES[] = {"sparse_columns", "sparse_images", "panel_columns",
+                                 "panel_images",   "depthwise",     "winograd"};
 
 // Winograd's sums reach over the whole tile of the input, whatever the output's own window. In magnitude a transformed
 // filter is at most the sum of its taps and a transformed input the sum of its window; an output adds nine products. A
 // tile that holds an output starts at it or one before.
-std::vector<double> winograd_magnitudes(const ConvolutionShape& s, const std::vector<float>& x, const std::vector<float>& w) {
+std::vector<double> winograd_magnitudes(const ConvolutionShape& s, const std::vector<float>& x,
+                                        const std::vector<float>& w) {
   const auto sum = [](const float* p, std::int64_t count) {
     double total = 0;
     for (std::int64_t i = 0; i < count; ++i) total += std::fabs(static_cast<double>(p[i]));
@@ -153,12 +158,14 @@ void check(const Case& c, const Setting& t, ConvolutionKernel kernel, Isa isa, c
   const Ref source{Space::input, 0}, output{Space::output, 0};
   const Ref bias_ref = t.bias ? Ref{Space::constant, 0} : Ref{};
   const Ref residual_ref = !t.residual ? Ref{} : t.in_place ? output : Ref{Space::input, 1};
-  const auto step = make_convolution(kernel, isa, s, weights.view, source, output, bias_ref, residual_ref, t.activation);
+  const auto step =
+      make_convolution(kernel, isa, s, weights.view, source, output, bias_ref, residual_ref, t.activation);
   expect(step != nullptr && step->items() >= 1, what + ": no step");
   if (step == nullptr) return;
 
   const bool tiled = kernel == ConvolutionKernel::winograd;
-  const std::vector<double> tiles = tiled && !t.integers ? winograd_magnitudes(s, x, weights.dense) : std::vector<double>{};
+  const std::vector<double> tiles =
+      tiled && !t.integers ? winograd_magnitudes(s, x, weights.dense) : std::vector<double>{};
   std::vector<float> first;
   for (const std::int64_t pieces : {std::int64_t{1}, std::int64_t{3}, std::int64_t{1000}}) {
     if (pieces > 1 && step->items() == 1) break;
@@ -178,11 +185,13 @@ void check(const Case& c, const Setting& t, ConvolutionKernel kernel, Isa isa, c
     first = got;
     for (std::size_t i = 0; i < got.size(); ++i) {
       const double exact = activated(want.exact[i], t.activation);
-      const bool good = t.integers ? static_cast<double>(got[i]) == exact
-                        : tiled ? within_bound(got[i], exact, want.magnitude[i] + tiles[i], static_cast<double>(s.in_channels) + 12)
-                                : within_bound(got[i], exact, want.magnitude[i], want.terms[i]);
+      const bool good =
+          t.integers ? static_cast<double>(got[i]) == exact
+          : tiled ? within_bound(got[i], exact, want.magnitude[i] + tiles[i], static_cast<double>(s.in_channels) + 12)
+                  : within_bound(got[i], exact, want.magnitude[i], want.terms[i]);
       if (!good) {
-        expect(false, what + " at " + std::to_string(i) + ": " + std::to_string(got[i]) + ", expected " + std::to_string(exact));
+        expect(false, what + " at " + std::to_string(i) + ": " + std::to_string(got[i]) + ", expected " +
+                          std::to_string(exact));
         break;
       }
     }
@@ -193,20 +202,21 @@ void check(const Case& c, const Setting& t, ConvolutionKernel kernel, Isa isa, c
 void check_all(const Case& c, const Setting& t, std::mt19937& random) {
   const ConvolutionShape s = shape_of(c);
   const std::int64_t length = s.in_channels / s.groups * s.kernel_height * s.kernel_width;
-  std::vector<float> dense = random_floats(random, static_cast<std::size_t>(s.out_channels * length), t.density, t.integers);
+  std::vector<float> dense =
+      random_floats(random, static_cast<std::size_t>(s.out_channels * length), t.density, t.integers);
   // An empty row and a full one.
   for (std::int64_t i = 0; i < length; ++i) {
     if (s.out_channels > 1) dense[static_cast<std::size_t>(i)] = 0.0f;
     if (s.out_channels > 2 && t.density > 0) dense[static_cast<std::size_t>(length + i)] = 1.0f;
   }
   const OwnedMatrix weights = make_matrix(dense, s.out_channels, length, t.layout, t.type);
-  const std::vector<float> x =
-      random_floats(random, static_cast<std::size_t>(s.images * s.in_channels * s.in_height * s.in_width), 1.0, t.integers);
+  const std::vector<float> x = random_floats(
+      random, static_cast<std::size_t>(s.images * s.in_channels * s.in_height * s.in_width), 1.0, t.integers);
   const std::vector<float> bias = random_floats(random, static_cast<std::size_t>(s.out_channels), 1.0, t.integers);
   const std::vector<float> residual = random_floats(
       random, static_cast<std::size_t>(s.images * s.out_channels * s.out_height * s.out_width), 1.0, t.integers);
-  const Reference want = convolve(s, x, weights.dense, t.bias ? bias : std::vector<float>{},
-                                  t.residual ? residual : std::vector<float>{});
+  const Reference want =
+      convolve(s, x, weights.dense, t.bias ? bias : std::vector<float>{}, t.residual ? residual : std::vector<float>{});
   for (const Isa isa : isas()) {
     for (const ConvolutionKernel kernel : KERNELS) {
       if (applicable(kernel, s, isa)) check(c, t, kernel, isa, weights, x, bias, residual, want);

@@ -69,8 +69,10 @@ void check(const Problem& p, const Setting& t, LinearKernel kernel, Isa isa, con
   expect(bytes % 64 == 0, what + ": workspace not aligned");
   const auto steps = make_linear(kernel, isa, p.shape, weights.view, columns, {Space::input, 0}, output,
                                  t.bias ? Ref{Space::constant, 0} : Ref{},
-                                 !t.residual ? Ref{} : t.in_place ? output : Ref{Space::input, 1}, t.activation,
-                                 {Space::arena, 0});
+                                 !t.residual  ? Ref{}
+                                 : t.in_place ? output
+                                              : Ref{Space::input, 1},
+                                 t.activation, {Space::arena, 0});
   expect(!steps.empty(), what + ": no steps");
   std::vector<float> first;
   for (const std::int64_t pieces : {std::int64_t{1}, std::int64_t{3}, std::int64_t{1000}}) {
@@ -118,8 +120,8 @@ void check_all(const LinearShape& s, const Setting& t, std::mt19937& random) {
     const Problem problem = make_problem(s, t, stored, random);
     for (const LayoutKind layout : LAYOUTS) {
       for (const bool columns : {false, true}) {
-        const OwnedMatrix weights = columns ? make_matrix(turned, s.in, s.out, layout, type)
-                                            : make_matrix(dense, s.out, s.in, layout, type);
+        const OwnedMatrix weights =
+            columns ? make_matrix(turned, s.in, s.out, layout, type) : make_matrix(dense, s.out, s.in, layout, type);
         for (const Isa isa : isas()) {
           for (const LinearKernel kernel : KERNELS) {
             if (applicable(kernel, s, weights.view, columns, isa)) check(problem, t, kernel, isa, weights, columns);
@@ -130,8 +132,9 @@ void check_all(const LinearShape& s, const Setting& t, std::mt19937& random) {
   }
 }
 
-constexpr LinearShape SHAPES[] = {{1, 1, 1},    {1, 7, 5},     {2, 16, 8},    {3, 300, 100}, {7, 33, 17},  {8, 64, 10},
-                                  {9, 515, 31}, {17, 120, 19}, {1, 1030, 66}, {33, 40, 70},  {64, 90, 50}, {130, 20, 9}};
+constexpr LinearShape SHAPES[] = {{1, 1, 1},     {1, 7, 5},    {2, 16, 8},   {3, 300, 100},
+                                  {7, 33, 17},   {8, 64, 10},  {9, 515, 31}, {17, 120, 19},
+                                  {1, 1030, 66}, {33, 40, 70}, {64, 90, 50}, {130, 20, 9}};
 
 constexpr Setting SETTINGS[] = {
     {0.3, 0.5, true, true, true, false, {ActivationKind::relu, 0, 0}},

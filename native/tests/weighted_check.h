@@ -55,7 +55,8 @@ inline std::uint16_t float_to_half(float x) {
   int exponent;
   const double mantissa = std::frexp(std::fabs(static_cast<double>(x)), &exponent);
   const int sign = x < 0 ? 0x8000 : 0;
-  if (exponent + 14 <= 0) return static_cast<std::uint16_t>(sign | static_cast<int>(std::ldexp(mantissa, exponent + 24)));
+  if (exponent + 14 <= 0)
+    return static_cast<std::uint16_t>(sign | static_cast<int>(std::ldexp(mantissa, exponent + 24)));
   const int bits = static_cast<int>(mantissa * 2048) - 1024;
   return static_cast<std::uint16_t>(sign | (exponent + 14) << 10 | bits);
 }
@@ -126,7 +127,8 @@ inline OwnedMatrix make_matrix(const std::vector<float>& dense, std::int64_t lin
       } else if (layout == LayoutKind::index16) {
         positions.push_back(static_cast<std::uint16_t>(position));
       } else {
-        bytes[static_cast<std::size_t>(line * mask_bytes + position / 8)] |= static_cast<std::uint8_t>(1u << position % 8);
+        bytes[static_cast<std::size_t>(line * mask_bytes + position / 8)] |=
+            static_cast<std::uint8_t>(1u << position % 8);
       }
       floats.push_back(x);
     }
@@ -139,7 +141,13 @@ inline OwnedMatrix make_matrix(const std::vector<float>& dense, std::int64_t lin
   out.indices = layout == LayoutKind::index16 ? keep(positions) : keep(bytes);
   out.starts.reset(new std::uint32_t[starts.size()]);
   std::copy(starts.begin(), starts.end(), out.starts.get());
-  out.view = {layout, type, lines, length, static_cast<std::int64_t>(floats.size()), out.values.get(), out.indices.get(),
+  out.view = {layout,
+              type,
+              lines,
+              length,
+              static_cast<std::int64_t>(floats.size()),
+              out.values.get(),
+              out.indices.get(),
               out.starts.get()};
   return out;
 }

@@ -38,8 +38,8 @@ enum class ConvolutionKernel : std::uint8_t {
   sparse_images,   // the same; a vector is one pixel of several images
   panel_columns,   // several output channels share each load: dense and nearly dense weights
   panel_images,
-  depthwise,       // one input channel a group: direct
-  winograd,        // dense 3x3 of stride 1
+  depthwise,  // one input channel a group: direct
+  winograd,   // dense 3x3 of stride 1
 };
 
 // Whether the kernel can compute this shape on this instruction set at all; whether it is fast is for a clock to say.
