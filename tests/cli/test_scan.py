@@ -39,7 +39,7 @@ def test_a_run_is_scanned_into_its_folder(tmp_path: Path, capsys: pytest.Capture
     out = capsys.readouterr().out
     assert "40 validation images: loss" in out
     assert "  fc1: 2 points in" in out
-    assert "error added, in points" in out
+    assert "points of error added" in out
     assert out.rstrip().endswith(f"scan        {Path('run') / 'sensitivity.json'}")
     found = read_sensitivity("run/sensitivity.json")
     assert [layer.layer for layer in found.layers] == ["fc1", "fc2", "fc3"]
