@@ -12,6 +12,7 @@ constexpr std::int64_t PANEL_BLOCK_BYTES = 18 * 1024;
 // The sums of an item stay in the second-level cache.
 constexpr std::int64_t SLICE_BYTES = 288 * 1024;
 constexpr std::int64_t MAX_BLOCK = 256;
+constexpr std::int64_t MAX_OFFSETS = 65536;
 constexpr std::int64_t ENOUGH_ITEMS = 8;
 constexpr std::int64_t LEAST_CHANNELS = 32;  // of a slice: loading its tiles is shared by no fewer
 
@@ -30,7 +31,9 @@ std::int64_t block_positions(const LanePlan& plan, std::int64_t bytes) {
   const std::int64_t taps = plan.taps();
   if (taps > MAX_BLOCK) return MAX_BLOCK;
   const std::int64_t one = footprint(plan.shape, plan.lanes, plan.tile_rows, plan.tile_columns);
-  const std::int64_t channels = std::clamp<std::int64_t>(bytes / one, 1, std::min(MAX_BLOCK / taps, plan.group_in()));
+  // A long row takes many vectors, and a block's offsets are 16 bits of them.
+  const std::int64_t most = std::min({MAX_BLOCK / taps, plan.group_in(), MAX_OFFSETS / plan.plane()});
+  const std::int64_t channels = std::max<std::int64_t>(1, std::min(bytes / one, most));
   // Equal blocks rather than full ones and a rest.
   return divide_up(plan.group_in(), divide_up(plan.group_in(), channels)) * taps;
 }
@@ -150,7 +153,7 @@ std::vector<std::uint16_t> LanePlan::block_offsets() const {
 
 bool LanePlan::addressable() const {
   const std::int64_t channels = divide_up(block, taps()) + (block % taps() != 0 ? 1 : 0);
-  return std::min(channels, group_in()) * plane() <= 65536;
+  return std::min(channels, group_in()) * plane() <= MAX_OFFSETS;
 }
 
 std::vector<std::int32_t> LanePlan::places() const {
@@ -199,8 +202,8 @@ void choose_tile(LanePlan& plan, const WeightedKernels& kernels, const LaneWork&
   for (plan.tile_rows = 1; plan.tile_rows <= most_rows; ++plan.tile_rows) {
     const std::int64_t most = std::min<std::int64_t>({plan.region_columns, pixels / plan.tile_rows, MAX_TILE_COLUMNS});
     for (plan.tile_columns = 1; plan.tile_columns <= most; ++plan.tile_columns) {
-      plan.block = block_positions(plan, bytes);
       plan.band_rows = plan.tile_rows;
+      plan.block = block_positions(plan, bytes);
       if (!work.panel && !plan.addressable()) continue;
       const double product = work.panel ? panel_cost(plan, kernels) : sparse_cost(plan, work.nonzeros);
       const double cost = product + moving_cost(plan);
