@@ -21,12 +21,14 @@ struct ElementwiseKernels {
 // Whole vectors of every second number.
 constexpr std::int64_t POOL_SLACK = 32;
 
+// Row r of a block of them begins at x + r * x_pitch, and what is made of it at y + r * y_pitch.
 struct PoolKernels {
-  // y[i] = the largest number or the sum of rows[j][i] over j; at least one row.
-  void (*rows)(PoolKind kind, const float* const* rows, std::int64_t row_count, float* y, std::int64_t count);
+  // y[i] = the largest number or the sum of x[i + j * tap_pitch] over j < taps.
+  void (*rows)(PoolKind kind, const float* x, std::int64_t x_pitch, std::int64_t taps, std::int64_t tap_pitch, float* y,
+               std::int64_t y_pitch, std::int64_t count, std::int64_t row_count);
   // y[i] = the same of x[i * stride + j * dilation] over j < taps. Reads POOL_SLACK numbers beyond the last one needed.
-  void (*columns)(PoolKind kind, const float* x, std::int64_t taps, std::int64_t stride, std::int64_t dilation, float* y,
-                  std::int64_t count);
+  void (*columns)(PoolKind kind, const float* x, std::int64_t x_pitch, std::int64_t taps, std::int64_t stride,
+                  std::int64_t dilation, float* y, std::int64_t y_pitch, std::int64_t count, std::int64_t row_count);
   // y[i] /= factor * divisors[i].
   void (*divide)(float* y, const float* divisors, float factor, std::int64_t count);
 };

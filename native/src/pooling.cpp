@@ -24,8 +24,11 @@ std::vector<float> window_counts(std::int64_t out, std::int64_t in, std::int64_t
   return counts;
 }
 
+// A block of rows of scratch stays in the first cache.
+constexpr std::int64_t BLOCK = 4096;
+
 // The columns first: the rows of a window become one row, which vectorises whatever the stride, and then that row's
-// windows. The row lies in scratch between borders of padding.
+// windows. Blocks of such rows lie in scratch between borders of padding.
 class Pool2d final : public Step {
  public:
   Pool2d(Isa isa, PoolKind kind, Ref source, Ref output, const PoolShape& shape, bool count_padding)
@@ -36,9 +39,13 @@ class Pool2d final : public Step {
         s_(shape),
         rows_(shape.images * shape.channels * shape.out_height),
         items_(item_count(rows_, shape.kernel_height * shape.in_width + shape.kernel_width * shape.out_width, GRAIN)),
-        padded_(std::max(shape.pad_left + shape.in_width,
-                         (shape.out_width - 1) * shape.stride_width + (shape.kernel_width - 1) * shape.dilation_width + 1) +
-                POOL_SLACK) {
+        even_rows_(windows_tile(shape.in_height, shape.out_height, shape.kernel_height, shape.stride_height,
+                                shape.dilation_height, shape.pad_top)),
+        even_columns_(windows_tile(shape.in_width, shape.out_width, shape.kernel_width, shape.stride_width,
+                                   shape.dilation_width, shape.pad_left)),
+        pitch_(std::max(shape.pad_left + shape.in_width,
+                        (shape.out_width - 1) * shape.stride_width + (shape.kernel_width - 1) * shape.dilation_width + 1)),
+        block_(std::max<std::int64_t>(BLOCK / pitch_, 1)) {
     if (kind == PoolKind::max) return;
     row_counts_ = window_counts(shape.out_height, shape.in_height, shape.kernel_height, shape.stride_height,
                                 shape.dilation_height, shape.pad_top, shape.pad_bottom, count_padding);
@@ -49,46 +56,85 @@ class Pool2d final : public Step {
   std::int64_t items() const noexcept override { return items_; }
 
   std::size_t scratch_bytes() const noexcept override {
-    return static_cast<std::size_t>(padded_) * sizeof(float) + static_cast<std::size_t>(s_.kernel_height) * sizeof(float*);
+    return static_cast<std::size_t>(block_ * pitch_ + POOL_SLACK) * sizeof(float);
   }
 
   void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte* scratch) const noexcept override {
     const float* source = memory.read<float>(source_);
     float* output = memory.write<float>(output_);
-    auto** taps = reinterpret_cast<const float**>(scratch);
-    auto* row = reinterpret_cast<float*>(taps + s_.kernel_height);
-    const float nothing = kind_ == PoolKind::max ? -std::numeric_limits<float>::infinity() : 0.0f;
-    std::fill(row, row + padded_, nothing);
+    auto* block = reinterpret_cast<float*>(scratch);
+    std::fill(block, block + block_ * pitch_ + POOL_SLACK, nothing());
     const std::int64_t last = rows_ * end / items_;
-    for (std::int64_t r = rows_ * begin / items_; r < last; ++r) {
-      const std::int64_t y = r % s_.out_height;
-      const float* plane = source + r / s_.out_height * s_.in_height * s_.in_width;
-      std::int64_t count = 0;
-      for (std::int64_t k = 0; k < s_.kernel_height; ++k) {
-        const std::int64_t in = y * s_.stride_height - s_.pad_top + k * s_.dilation_height;
-        if (0 <= in && in < s_.in_height) taps[count++] = plane + in * s_.in_width;
-      }
-      float* inside = row + s_.pad_left;
-      if (count > 0) {
-        kernels_.rows(kind_, taps, count, inside, s_.in_width);
-      } else {
-        std::fill(inside, inside + s_.in_width, nothing);
-      }
-      float* out = output + r * s_.out_width;
-      kernels_.columns(kind_, row, s_.kernel_width, s_.stride_width, s_.dilation_width, out, s_.out_width);
-      if (kind_ == PoolKind::average) {
-        kernels_.divide(out, column_counts_.data(), row_counts_[static_cast<std::size_t>(y)], s_.out_width);
-      }
+    for (std::int64_t r = rows_ * begin / items_; r < last;) {
+      const Taps taps = taps_of(r);
+      const std::int64_t count = std::min({block_, last - r, taps.alike});
+      pool_block(source + taps.first, taps.count, block, output + r * s_.out_width, count);
+      if (kind_ == PoolKind::average) divide(output + r * s_.out_width, r, count);
+      r += count;
     }
   }
 
  private:
+  // Which rows of the source an output row needs, and how many output rows in a row need rows of the same pattern.
+  struct Taps {
+    std::int64_t first, count, alike;
+  };
+
+  // Whether the windows of one dimension lie one after another and fill it: then there is no border between lines.
+  static bool windows_tile(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride,
+                           std::int64_t dilation, std::int64_t before) {
+    return before == 0 && (kernel - 1) * dilation < stride && in == out * stride;
+  }
+
+  float nothing() const { return kind_ == PoolKind::max ? -std::numeric_limits<float>::infinity() : 0.0f; }
+
+  Taps taps_of(std::int64_t r) const noexcept {
+    if (even_rows_) return {r * s_.stride_height * s_.in_width, s_.kernel_height, rows_ - r};
+    const std::int64_t y = r % s_.out_height;
+    const std::int64_t plane = r / s_.out_height * s_.in_height;
+    const std::int64_t top = y * s_.stride_height - s_.pad_top;
+    const std::int64_t begin = top < 0 ? ceil_div(-top, s_.dilation_height) : 0;
+    const std::int64_t room = s_.in_height - top;
+    const std::int64_t end = room <= 0 ? 0 : std::min(s_.kernel_height, ceil_div(room, s_.dilation_height));
+    const Taps taps{(plane + top + begin * s_.dilation_height) * s_.in_width, std::max<std::int64_t>(end - begin, 0), 1};
+    if (taps.count < s_.kernel_height) return taps;
+    // All rows from here to the last whose window is inside.
+    const std::int64_t reach = s_.in_height - (s_.kernel_height - 1) * s_.dilation_height - 1;
+    return {taps.first, taps.count, std::min((reach + s_.pad_top) / s_.stride_height + 1, s_.out_height) - y};
+  }
+
+  void pool_block(const float* source, std::int64_t taps, float* block, float* output, std::int64_t count) const noexcept {
+    float* inside = block + s_.pad_left;
+    if (taps > 0) {
+      kernels_.rows(kind_, source, s_.stride_height * s_.in_width, taps, s_.dilation_height * s_.in_width, inside, pitch_,
+                    s_.in_width, count);
+    } else {
+      std::fill(inside, inside + s_.in_width, nothing());
+    }
+    if (even_columns_) {
+      kernels_.columns(kind_, block, 0, s_.kernel_width, s_.stride_width, s_.dilation_width, output, 0,
+                       count * s_.out_width, 1);
+    } else {
+      kernels_.columns(kind_, block, pitch_, s_.kernel_width, s_.stride_width, s_.dilation_width, output, s_.out_width,
+                       s_.out_width, count);
+    }
+  }
+
+  void divide(float* output, std::int64_t row, std::int64_t count) const noexcept {
+    for (std::int64_t i = 0; i < count; ++i) {
+      const auto y = static_cast<std::size_t>((row + i) % s_.out_height);
+      kernels_.divide(output + i * s_.out_width, column_counts_.data(), row_counts_[y], s_.out_width);
+    }
+  }
+
   const PoolKernels& kernels_;
   PoolKind kind_;
   Ref source_, output_;
   PoolShape s_;
   std::int64_t rows_, items_;
-  std::int64_t padded_;  // the length of a row with its borders, as far as the last window's vectors reach
+  bool even_rows_, even_columns_;
+  std::int64_t pitch_;  // the length of a row with its borders, as far as the last window reaches
+  std::int64_t block_;  // rows
   std::vector<float> row_counts_, column_counts_;
 };
 
