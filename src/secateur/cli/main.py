@@ -25,6 +25,7 @@ _VERBS = {
         "compile",
     ),
     "info": ("secateur.cli.info", "what is in a compact file or a run, layer by layer", "train"),
+    "report": ("secateur.cli.report", "one HTML page of a run, or of several side by side", "train,report"),
     "demo": (
         "secateur.cli.demo",
         "the main job on a small real data set, to the shipped file, in minutes",
