@@ -95,7 +95,7 @@ def sensitivity_curves(scan: Sensitivity, *, layers: Sequence[str] | None = None
             )
         for place, (name, series) in enumerate(FIG6.items()):
             papers.plot(*zip(*series, strict=True), label=name, **_look(place))
-        ours.set_title(f"here: one layer at a time, {scan.images:,} validation images")
+        ours.set_title(f"here: {scan.images:,} validation images")
         papers.set_title("the paper: AlexNet")
         for axes in (ours, papers):
             _change_axes(axes, "of the layer's weights pruned away, %")

@@ -36,6 +36,7 @@ def energy_bars(energies: Mapping[str, Energy], *, note: str = "") -> Drawing:
             axes.text(left[place], place, f"  {energy.total / NANO:,.1f} nJ{times}", va="center", fontsize=8)
         axes.invert_yaxis()
         axes.set_xlim(0, 1.3 * max(left))
+        axes.xaxis.set_major_formatter("{x:,.0f}")
         axes.set_xlabel("energy of one inference, nJ (45 nm)")
         axes.xaxis.label.set_color(QUIET)
         axes.tick_params(axis="y", length=0)
