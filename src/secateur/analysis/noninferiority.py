@@ -70,7 +70,7 @@ def paired_deviation(first: NDArray[np.bool_], second: NDArray[np.bool_]) -> flo
     Example:
         >>> wrong = np.arange(10_000)
         >>> round(paired_deviation(wrong < 100, (wrong >= 20) & (wrong < 130)), 4)
-        0.07
+        0.0707
     """
     images = first.size
     difference = second.astype(np.int8) - first.astype(np.int8)
