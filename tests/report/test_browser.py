@@ -128,10 +128,12 @@ def test_several_runs_and_an_unfinished_one(
     page.close()
 
 
-def test_on_paper_everything_is_unfolded_and_dark_is_light(browser: Browser, one: Path) -> None:
+def test_paper_is_white_and_has_the_figures_without_what_is_folded(browser: Browser, one: Path) -> None:
     page, _, _ = opened(browser, one, dark=True)
     page.emulate_media(media="print", color_scheme="dark")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert not page.locator(".panel details").first.is_visible()
+    assert page.locator(".panel svg").first.is_visible()
     pdf = page.pdf(format="A4")
     assert pdf.startswith(b"%PDF")
     page.close()
