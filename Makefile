@@ -12,6 +12,8 @@ $(STAMP): requirements-dev.txt pyproject.toml $(NATIVE)
 	$(BIN)/python -m pip install --quiet "$$(grep '^torch==' requirements-dev.txt)"
 	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --no-build-isolation -c requirements-dev.txt -e '.[all]'
+	command -v chromium >/dev/null || (apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium) \
+		|| echo "chromium is missing: install it with your system's packages, the tests of the report's page need it"
 	touch $(STAMP)
 
 fmt: setup
