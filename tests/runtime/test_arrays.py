@@ -68,9 +68,18 @@ def test_the_batch_size() -> None:
             "requires_grad=True; give tensor.detach().cpu()",
         ),
         ([torch.ones(1, 3, 8, 8, dtype=torch.float16)], "input 'images': expected float32, found float16"),
+        (
+            [torch.ones(1, 3, 8, 8, dtype=torch.bfloat16)],
+            "input 'images': expected a dense tensor of float32, found one of torch.bfloat16, torch.strided",
+        ),
+        (
+            [torch.ones(1, 3, 8, 8).to_sparse()],
+            "input 'images': expected a dense tensor of float32, found one of torch.float32, "
+            "torch.sparse_coo",
+        ),
         ([images().astype(">f4")], "input 'images': expected float32, found >f4"),
     ],
-    ids=["number", "kind", "float64", "rank", "gradient", "float16", "byte order"],
+    ids=["number", "kind", "float64", "rank", "gradient", "float16", "bfloat16", "sparse", "byte order"],
 )
 def test_what_does_not_fit_is_refused(given: list[object], message: str) -> None:
     with pytest.raises(InputError, match=f"^{re.escape(message)}"):

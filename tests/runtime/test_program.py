@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+import pickle
 import re
 import subprocess
 import sys
@@ -12,8 +14,9 @@ import pytest
 import torch
 
 from secateur.errors import ConfigurationError, FormatError, InputError
+from secateur.format.graph import Batch, Graph, Reduce, Value
 from secateur.format.layouts import Gap8
-from secateur.format.model import KernelChoice
+from secateur.format.model import KernelChoice, Model
 from secateur.format.packing import pack, unpack
 from secateur.runtime.kernels import best_isa
 from secateur.runtime.load import load
@@ -66,6 +69,20 @@ def test_an_empty_batch_is_an_empty_result() -> None:
     assert Program(two_layers())(inputs(0)).shape == (0, 10)
 
 
+def test_what_is_computed_over_the_whole_batch_refuses_an_empty_one() -> None:
+    graph = Graph(
+        inputs=("x",),
+        outputs=("y",),
+        values=(Value("x", (Batch(), 5)), Value("y", (5,))),
+        constants=(),
+        nodes=(Reduce("mean", "mean", "x", "y", (0,)),),
+    )
+    program = Program(Model(graph, {}, {}))
+    assert (program(np.ones((3, 5), np.float32)) == 1).all()
+    with pytest.raises(InputError, match="an empty batch: an output is over the whole batch"):
+        program(np.zeros((0, 5), np.float32))
+
+
 def test_calls_from_several_threads_at_once() -> None:
     model = two_layers()
     program = Program(model)
@@ -88,12 +105,37 @@ def test_an_array_like_one_before_is_checked_all_the_same() -> None:
         program(x[:, 1:])
     with pytest.raises(ConfigurationError, match="threads must be at least 1, found 0"):
         program(x, threads=0)
+    with pytest.raises(ConfigurationError, match="threads must be at most 2147483647, found 2147483648"):
+        program(x, threads=2**31)
+    with pytest.raises(ConfigurationError, match=r"threads must be a whole number, found 1\.5"):
+        program(x, threads=1.5)  # type: ignore[arg-type]  # what is tested
 
 
 def test_a_kernel_that_cannot_run_the_layer() -> None:
     program = Program(two_layers(), kernels={"fc1": "winograd"})
     with pytest.raises(ConfigurationError, match="fc1: kernel 'winograd' was asked for; those that can run"):
         program(inputs())
+
+
+def test_a_layer_that_is_not_there_and_an_empty_batch_are_refused() -> None:
+    unknown = "there is no convolution or linear layer 'fc9'; there are fc1, fc2"
+    with pytest.raises(ConfigurationError, match=unknown):
+        Program(two_layers(), kernels={"fc9": "outputs"})
+    program = Program(two_layers())
+    with pytest.raises(ConfigurationError, match=unknown):
+        program.candidates("fc9")
+    with pytest.raises(ConfigurationError, match="batch must be at least 1, found 0"):
+        program.kernels(0)
+
+
+def test_copies_and_pickles_run_and_give_the_same_bits(tmp_path: Path) -> None:
+    path = tmp_path / "small.secateur"
+    Program(two_layers(order="rows")).save(path)
+    program = load(path, threads=1, kernels={"fc1": "outputs"})
+    for again in (copy.deepcopy(program), pickle.loads(pickle.dumps(program))):  # noqa: S301  # our own
+        assert again.threads == 1
+        assert again.kernels()[0].reason == "asked for"
+        assert (again(inputs()) == program(inputs())).all()
 
 
 def test_a_measured_choice_is_taken_and_says_why() -> None:

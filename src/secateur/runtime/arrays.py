@@ -103,7 +103,13 @@ def _array(given: Any, value: Value) -> NDArray[Any]:
                 f"input {value.name!r}: expected a tensor on the CPU that needs no gradient, found one on "
                 f"{given.device} with requires_grad={given.requires_grad}; give tensor.detach().cpu()"
             )
-        array = given.numpy()
+        try:
+            array = given.numpy()
+        except (TypeError, RuntimeError) as error:  # NumPy has no such type or layout
+            raise InputError(
+                f"input {value.name!r}: expected a dense tensor of {value.dtype}, found one of "
+                f"{given.dtype}, {given.layout}"
+            ) from error
     else:
         raise InputError(
             f"input {value.name!r}: expected a NumPy array or a torch tensor, found {type(given).__name__}"
@@ -118,7 +124,7 @@ def _array(given: Any, value: Value) -> NDArray[Any]:
         raise InputError(
             f"input {value.name!r}: expected shape {shape_text(value.shape)}, found {shape_text(array.shape)}"
         )
-    return np.asarray(array, order="C")  # unlike ascontiguousarray, which gives a scalar a dimension
+    return np.require(array, requirements=["C", "A"])  # in place where it is so already
 
 
 def _is_tensor(given: Any) -> bool:

@@ -6,13 +6,14 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from operator import index
 from pathlib import Path
 from threading import Lock
 from typing import Any, final
 
 import numpy as np
 
-from secateur.errors import ConfigurationError
+from secateur.errors import ConfigurationError, InputError
 from secateur.format.graph import Convolution, Graph, Linear, Value, resolve
 from secateur.format.model import Model
 from secateur.format.writer import write_model
@@ -21,6 +22,8 @@ from secateur.runtime.building import Builder
 from secateur.runtime.choosing import Fixed, chooser, nearest
 from secateur.runtime.kernels import NativeProgram, best_isa
 from secateur.runtime.weights import bound_weight
+
+_MOST_THREADS = 2**31 - 1
 
 
 @final
@@ -73,7 +76,8 @@ class Program:
 
     Raises:
         FormatError: A packed weight is not what the file format allows.
-        ConfigurationError: Threads < 1, or ``SECATEUR_ISA`` cannot be honoured.
+        ConfigurationError: Threads < 1, a kernel for a layer that is not there, or ``SECATEUR_ISA`` cannot be
+            honoured.
 
     Example:
         >>> program = Program(model)  # doctest: +SKIP
@@ -84,7 +88,9 @@ class Program:
     def __init__(self, model: Model, *, threads: int | None = None, kernels: Fixed | None = None) -> None:
         self._model = model
         self._threads = checked_threads(threads)
-        self._fixed = kernels or {}
+        self._fixed = dict(kernels or {})
+        for layer in self._fixed:
+            _check_layer(model.graph, layer)
         self._isa = best_isa()
         self._weights = {name: bound_weight(name, weight) for name, weight in model.weights.items()}
         self._inputs = _named(model.graph, model.graph.inputs)
@@ -92,6 +98,10 @@ class Program:
         self._bound: dict[int, Bound] = {}
         self._known: dict[tuple[int, ...], _Known] = {}
         self._lock = Lock()
+
+    def __reduce__(self) -> tuple[Callable[..., Program], tuple[Model, int, Fixed]]:
+        # What the native core holds is built again where the copy is: a pickle carries the packed weights.
+        return _again, (self._model, self._threads, self._fixed)
 
     @property
     def graph(self) -> Graph:
@@ -193,13 +203,20 @@ class Program:
             # before passes them again.
             array = inputs[0]
             known = self._known.get(array.shape)
-            if known is not None and array.dtype is DTYPES["float32"] and array.flags.c_contiguous:
+            if (
+                known is not None
+                and array.dtype is DTYPES["float32"]
+                and array.flags.c_contiguous
+                and array.flags.aligned
+            ):
                 result = np.empty(known.shape, DTYPES["float32"])
                 known.native.run([array], [result], count)
                 return result
         arrays = input_arrays(inputs, self._inputs)
         batch = batch_of(arrays, self._inputs)
         results = [np.empty(resolve(value.shape, batch), DTYPES[value.dtype]) for value in self._outputs]
+        if batch == 0 and any(result.size for result in results):
+            raise InputError("an empty batch: an output is over the whole batch; expected one at least")
         if batch > 0:
             native = self.bind(batch).native
             native.run(arrays, results, count)
@@ -209,10 +226,17 @@ class Program:
         return given[0] if len(given) == 1 else tuple(given)
 
     def bind(self, batch: int) -> Bound:
-        """The native program for a batch size, built when it is first asked for."""
+        """The native program for a batch size, built when it is first asked for.
+
+        Raises:
+            ConfigurationError: The batch size is below 1, or a kernel that was asked for cannot run its
+                layer.
+        """
         found = self._bound.get(batch)
         if found is not None:
             return found
+        if batch < 1:
+            raise ConfigurationError(f"batch must be at least 1, found {batch}")
         with self._lock:
             if batch not in self._bound:
                 self._bound[batch] = self._build(batch)
@@ -243,7 +267,11 @@ class Program:
 
         Returns:
             Names, for ``kernels``.
+
+        Raises:
+            ConfigurationError: There is no such layer.
         """
+        _check_layer(self.graph, layer)
         return list(self.bind(batch).candidates[layer])
 
     def _build(self, batch: int) -> Bound:
@@ -273,13 +301,30 @@ def checked_threads(threads: int | None) -> int:
     """A number of threads, by default as many as processors that this process may use.
 
     Raises:
-        ConfigurationError: It is below 1.
+        ConfigurationError: It is no whole number, below 1, or more than the core can count.
     """
     if threads is None:
         return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-    if threads < 1:
-        raise ConfigurationError(f"threads must be at least 1, found {threads}")
-    return threads
+    try:
+        count = index(threads)
+    except TypeError as error:
+        raise ConfigurationError(f"threads must be a whole number, found {threads!r}") from error
+    if not 1 <= count <= _MOST_THREADS:
+        expected = "at least 1" if count < 1 else f"at most {_MOST_THREADS}"
+        raise ConfigurationError(f"threads must be {expected}, found {count}")
+    return count
+
+
+def _check_layer(graph: Graph, layer: str) -> None:
+    layers = [node.name for node in graph.nodes if isinstance(node, Convolution | Linear)]
+    if layer not in layers:
+        raise ConfigurationError(
+            f"there is no convolution or linear layer {layer!r}; there are {', '.join(layers) or 'none'}"
+        )
+
+
+def _again(model: Model, threads: int, kernels: Fixed) -> Program:
+    return Program(model, threads=threads, kernels=kernels)
 
 
 def _named(graph: Graph, names: Sequence[str]) -> tuple[Value, ...]:
