@@ -9,6 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import secateur as sc
@@ -142,6 +143,15 @@ def test_what_a_caller_may_get_wrong(network: nn.Module, exported: Path) -> None
         sc.compile(network)
     with pytest.raises(ConfigurationError, match="batch must be at least 1, or several such sizes; found 0"):
         sc.compile(exported, batch=0)
+    for batch in (1.5, "1", ()):
+        with pytest.raises(
+            ConfigurationError, match="batch must be at least 1, or several such sizes; found"
+        ):
+            sc.compile(exported, batch=batch)  # type: ignore[arg-type]  # what is tested
+    with pytest.raises(
+        ConfigurationError, match="values must be one of float32, float16, bfloat16; found 'f16'"
+    ):
+        sc.compile(exported, values="f16")  # type: ignore[arg-type]  # likewise
     with pytest.raises(ConfigurationError, match="threads must be at least 1, found 0"):
         sc.compile(exported, threads=0, measure=False)
     name = sc.compile(exported, measure=False).kernels()[0].layer
@@ -149,6 +159,28 @@ def test_what_a_caller_may_get_wrong(network: nn.Module, exported: Path) -> None
         sc.compile(exported, measure=False, kernels={name: "fast"})
     with pytest.raises(UnsupportedModelError, match="Cos"):
         sc.compile(Cosine(), torch.ones(1, 1, 8, 8), measure=False)
+
+
+def test_a_weight_that_another_node_reads_too_is_kept_for_both(tmp_path: Path) -> None:
+    table = np.random.default_rng(0).standard_normal((11, 6)).astype(np.float32)
+    table[table < 0.5] = 0
+    nodes = [
+        helper.make_node("Gather", ["table", "tokens"], ["found"]),
+        helper.make_node("Transpose", ["table"], ["turned"], perm=[1, 0]),
+        helper.make_node("MatMul", ["found", "turned"], ["scores"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "tied",
+        [helper.make_tensor_value_info("tokens", TensorProto.INT64, ["batch", 4])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(table, "table")],
+    )
+    program = sc.compile(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), measure=False)
+    program.save(tmp_path / "tied.secateur")
+    tokens = np.arange(8).reshape(2, 4)
+    found = sc.load(tmp_path / "tied.secateur")(tokens)
+    np.testing.assert_allclose(found, table[tokens] @ table.T, rtol=1e-5, atol=1e-5)
 
 
 class Cosine(nn.Module):

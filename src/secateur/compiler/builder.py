@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import final
 
 import numpy as np
@@ -34,7 +34,7 @@ class Builder:
 
     def temporary(self, hint: str, shape: Shape, dtype: DataType = "float32") -> Value:
         """A new value between the nodes that one ONNX node becomes."""
-        value = Value(_unused(hint, self._names), shape, dtype)
+        value = Value(unused(hint, self._names), shape, dtype)
         self._names.add(value.name)
         self._values[value.name] = value
         return value
@@ -43,7 +43,7 @@ class Builder:
         """The name under which an array is kept; the same array is kept once."""
         if id(array) in self._of_array:
             return self._of_array[id(array)]
-        name = _unused(label, self._names)
+        name = unused(label, self._names)
         self._names.add(name)
         self._constants[name] = array
         self._of_array[id(array)] = name
@@ -65,7 +65,7 @@ class Builder:
 
     def node_name(self, hint: str) -> str:
         """A node's name that no other node has."""
-        name = _unused(hint, self._node_names)
+        name = unused(hint, self._node_names)
         self._node_names.add(name)
         return name
 
@@ -123,7 +123,13 @@ def _usable(call: Call, array: Array, label: str) -> Array:
     return array
 
 
-def _unused(hint: str, taken: set[str]) -> str:
+def unused(hint: str, taken: Collection[str]) -> str:
+    """A name like a hint that is not taken.
+
+    Example:
+        >>> unused("fc", {"fc"})
+        'fc.1'
+    """
     if hint not in taken:
         return hint
     number = 1

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from operator import index
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
+from secateur.compiler.builder import unused
 from secateur.compiler.remembering import default_cache, read_times, write_times
 from secateur.compiler.tuning import tuned
 from secateur.errors import ConfigurationError, MissingExtraError
-from secateur.format.graph import Convolution, Graph, Linear, resolve
+from secateur.format.graph import Convolution, Graph, Linear, reads, resolve
 from secateur.format.layouts import Order, PackedWeight, ValueType
 from secateur.format.model import Model
 from secateur.format.packing import pack
@@ -78,6 +81,8 @@ def compile(  # the field's word; nobody needs the built-in beside it
             f'compiling needs {error.name!r}, which is not installed: pip install "secateur[compile]"'
         ) from error
     batches = _batches(batch)
+    if values not in get_args(ValueType):
+        raise ConfigurationError(f"values must be one of {', '.join(get_args(ValueType))}; found {values!r}")
     given = _examples(example_inputs)
     if _is_module(source):
         if given is None:
@@ -93,14 +98,14 @@ def compile(  # the field's word; nobody needs the built-in beside it
         path = default_cache() if cache is None else Path(cache)
         remembered = read_times(path)
         known = {layer: dict(times) for layer, times in remembered.items()}
-        for index, size in enumerate(batches):
+        for turn, size in enumerate(batches):
             inputs = examples_at(model.graph, given, size)
             model = tuned(
                 model,
                 inputs,
                 batch=size,
                 threads=Program(model, threads=threads).threads,
-                reorder=index == 0,
+                reorder=turn == 0,
                 remembered=remembered,
             )
         if remembered != known:
@@ -123,6 +128,7 @@ def packed(graph: Graph, constants: Mapping[str, NDArray[Any]], *, values: Value
     Returns:
         The model, without kernel choices.
     """
+    graph, constants = _told_apart(graph, constants)
     weights: dict[str, PackedWeight] = {}
     vanished = 0
     for node in graph.nodes:
@@ -150,15 +156,48 @@ def examples_at(graph: Graph, given: Sequence[NDArray[Any]] | None, batch: int) 
     draw = np.random.default_rng(0)
     values = {value.name: value for value in graph.values}
     arrays: list[NDArray[Any]] = []
-    for index, name in enumerate(graph.inputs):
+    for place, name in enumerate(graph.inputs):
         shape = resolve(values[name].shape, batch)
-        if given is not None and index < len(given):
-            arrays.append(np.resize(given[index], shape).astype(DTYPES[values[name].dtype]))
+        if given is not None and place < len(given):
+            arrays.append(np.resize(given[place], shape).astype(DTYPES[values[name].dtype]))
         elif values[name].dtype == "float32":
             arrays.append(draw.standard_normal(shape).astype(np.float32))
         else:
             arrays.append(np.zeros(shape, DTYPES[values[name].dtype]))
     return arrays
+
+
+def _told_apart(
+    graph: Graph, constants: Mapping[str, NDArray[Any]]
+) -> tuple[Graph, Mapping[str, NDArray[Any]]]:
+    """Give what a layer and another node both read two names: one is packed and the other is plain.
+
+    So it is with an embedding that is tied to the last layer.
+    """
+    weighted = {node.weight for node in graph.nodes if isinstance(node, Convolution | Linear)}
+    plain = {
+        name
+        for node in graph.nodes
+        for name in (
+            (node.source, node.bias, node.residual) if isinstance(node, Convolution | Linear) else reads(node)
+        )
+        if name is not None
+    }
+    taken = {*constants, *(value.name for value in graph.values)}
+    names: dict[str, str] = {}
+    for name in sorted(weighted & plain):
+        names[name] = unused(f"{name}.packed", taken)
+        taken.add(names[name])
+    if not names:
+        return graph, constants
+    nodes = tuple(
+        replace(node, weight=names.get(node.weight, node.weight))
+        if isinstance(node, Convolution | Linear)
+        else node
+        for node in graph.nodes
+    )
+    both = {**constants, **{new: constants[old] for old, new in names.items()}}
+    return replace(graph, nodes=nodes, constants=(*graph.constants, *names.values())), both
 
 
 def _order(node: Convolution | Linear, numbers: NDArray[Any], batch: int) -> Order:
@@ -169,9 +208,12 @@ def _order(node: Convolution | Linear, numbers: NDArray[Any], batch: int) -> Ord
 
 
 def _batches(batch: int | Sequence[int]) -> tuple[int, ...]:
-    batches = (batch,) if isinstance(batch, int) else tuple(batch)
+    try:
+        batches = tuple(index(size) for size in (batch if isinstance(batch, Iterable) else (batch,)))
+    except TypeError:
+        batches = ()
     if not batches or min(batches) < 1:
-        raise ConfigurationError(f"batch must be at least 1, or several such sizes; found {batch}")
+        raise ConfigurationError(f"batch must be at least 1, or several such sizes; found {batch!r}")
     return batches
 
 
