@@ -11,6 +11,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from onnx import TensorProto, helper, save
 from rich.console import Console
 from safetensors.torch import save_file
 
@@ -128,6 +129,24 @@ def test_info_of_what_is_no_compact_file(tmp_path: Path, capsys: pytest.CaptureF
     path.write_bytes(b"nonsense")
     assert str(path) in refusal(capsys, "info", str(path))
     assert "--batch must be at least 1" in refusal(capsys, "info", str(path), "--batch", "0")
+
+
+def test_names_with_brackets_are_shown_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [4, 2], [0.0, 1.0] * 4)
+    node = helper.make_node("MatMul", ["x", "w"], ["y"], name="[/fc]")
+    x, y = (
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
+        for name, size in (("x", 4), ("y", 2))
+    )
+    path = tmp_path / "named.onnx"
+    save(helper.make_model(helper.make_graph([node], "named", [x], [y], [weight])), path)
+    target = tmp_path / "named.secateur"
+    assert main(["export", str(path), "-o", str(target), "--no-measure"]) == 0
+    assert main(["info", str(target)]) == 0
+    (layer,) = (each.layer for each in sc.load(target).kernels())
+    assert capsys.readouterr().out.count(layer) == 2
 
 
 def test_shipping_says_kilobytes_and_microseconds(

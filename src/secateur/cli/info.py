@@ -9,6 +9,7 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from secateur.errors import ConfigurationError
@@ -74,7 +75,7 @@ def kernel_table(program: Program, batch: int) -> Table:
         weight = program.model.weights[node.weight]
         time = program.measured_microseconds(layer.layer, layer.kernel, batch)
         table.add_row(
-            layer.layer,
+            escape(layer.layer),  # names are anybody's: brackets are not ours to read
             shape_text(weight.shape),
             f"{100 * program.density(node.weight):.1f}",
             f"{weight.kind} {weight.order}" if len(weight.shape) == 2 else weight.kind,
