@@ -27,7 +27,8 @@ std::vector<std::string> isas() {
 #define SECATEUR_SHAPE_ARGUMENTS                                                                                \
   "images"_a = 1, "in_channels"_a = 1, "in_height"_a = 1, "in_width"_a = 1, "out_channels"_a = 1, "out_height"_a = 1,  \
   "out_width"_a = 1, "kernel_height"_a = 1, "kernel_width"_a = 1, "stride_height"_a = 1, "stride_width"_a = 1,         \
-  "pad_top"_a = 0, "pad_left"_a = 0, "dilation_height"_a = 1, "dilation_width"_a = 1, "groups"_a = 1
+  "pad_top"_a = 0, "pad_left"_a = 0, "dilation_height"_a = 1, "dilation_width"_a = 1, "groups"_a = 1,         \
+  "pool_height"_a = 1, "pool_width"_a = 1
 
 void bind_weighted(nb::class_<Program>& program) {
   program

@@ -42,12 +42,13 @@ class Program {
                    std::int64_t in_width, std::int64_t out_channels, std::int64_t out_height, std::int64_t out_width,
                    std::int64_t kernel_height, std::int64_t kernel_width, std::int64_t stride_height,
                    std::int64_t stride_width, std::int64_t pad_top, std::int64_t pad_left, std::int64_t dilation_height,
-                   std::int64_t dilation_width, std::int64_t groups);
+                   std::int64_t dilation_width, std::int64_t groups, std::int64_t pool_height, std::int64_t pool_width);
   Names convolution_kernels(std::int64_t images, std::int64_t in_channels, std::int64_t in_height, std::int64_t in_width,
                             std::int64_t out_channels, std::int64_t out_height, std::int64_t out_width,
                             std::int64_t kernel_height, std::int64_t kernel_width, std::int64_t stride_height,
                             std::int64_t stride_width, std::int64_t pad_top, std::int64_t pad_left,
-                            std::int64_t dilation_height, std::int64_t dilation_width, std::int64_t groups) const;
+                            std::int64_t dilation_height, std::int64_t dilation_width, std::int64_t groups,
+                            std::int64_t pool_height, std::int64_t pool_width) const;
   void linear(const std::string& kernel, nanobind::object weights, bool columns, Ref source, Ref output, Ref bias,
               Ref residual, Activation activation, Ref workspace, std::int64_t rows);
   Names linear_kernels(const Matrix& weights, bool columns, std::int64_t rows) const;

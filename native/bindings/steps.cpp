@@ -22,11 +22,12 @@ void Program::convolution(const std::string& kernel, nb::object weights, Ref sou
                           std::int64_t in_width, std::int64_t out_channels, std::int64_t out_height, std::int64_t out_width,
                           std::int64_t kernel_height, std::int64_t kernel_width, std::int64_t stride_height,
                           std::int64_t stride_width, std::int64_t pad_top, std::int64_t pad_left,
-                          std::int64_t dilation_height, std::int64_t dilation_width, std::int64_t groups) {
+                          std::int64_t dilation_height, std::int64_t dilation_width, std::int64_t groups,
+                          std::int64_t pool_height, std::int64_t pool_width) {
   const secateur_convolution_shape shape{images,        in_channels,   in_height,    in_width,       out_channels,
                                          out_height,    out_width,     kernel_height, kernel_width,   stride_height,
                                          stride_width,  pad_top,       pad_left,     dilation_height, dilation_width,
-                                         groups};
+                                         groups,        pool_height,   pool_width};
   const std::int64_t before = packed_bytes();
   check(secateur_convolution(c_.get(), number_of(kernel, CONVOLUTION_NAMES, "kernel"), &shape,
                              nb::cast<const Matrix&>(weights).view(), c(source), c(output), c(bias), c(residual),
@@ -39,11 +40,11 @@ Names Program::convolution_kernels(std::int64_t images, std::int64_t in_channels
                                    std::int64_t out_width, std::int64_t kernel_height, std::int64_t kernel_width,
                                    std::int64_t stride_height, std::int64_t stride_width, std::int64_t pad_top,
                                    std::int64_t pad_left, std::int64_t dilation_height, std::int64_t dilation_width,
-                                   std::int64_t groups) const {
+                                   std::int64_t groups, std::int64_t pool_height, std::int64_t pool_width) const {
   const secateur_convolution_shape shape{images,        in_channels,   in_height,    in_width,       out_channels,
                                          out_height,    out_width,     kernel_height, kernel_width,   stride_height,
                                          stride_width,  pad_top,       pad_left,     dilation_height, dilation_width,
-                                         groups};
+                                         groups,        pool_height,   pool_width};
   Names names;
   for (int i = 0; i < SECATEUR_CONVOLUTION_KERNELS; ++i) {
     int applicable = 0;

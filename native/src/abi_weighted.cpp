@@ -29,12 +29,15 @@ ConvolutionShape checked(const secateur_convolution_shape& c) {
   require(c.in_channels % c.groups == 0 && c.out_channels % c.groups == 0,
           std::to_string(c.in_channels) + " and " + std::to_string(c.out_channels) + " channels do not fall into " +
               std::to_string(c.groups) + " groups");
+  require(c.pool_height >= 1 && c.pool_height <= c.out_height && c.pool_width >= 1 && c.pool_width <= c.out_width,
+          "pool windows: expected at least 1 x 1 and at most the output's " + text({c.out_height, c.out_width}) +
+              ", found " + text({c.pool_height, c.pool_width}));
   elements({c.images, c.in_channels, c.in_height, c.in_width});
   elements({c.images, c.out_channels, c.out_height, c.out_width});
   elements({c.out_channels, c.in_channels, c.kernel_height, c.kernel_width});
   return {c.images,       c.in_channels,   c.in_height,    c.in_width,     c.out_channels, c.out_height,
           c.out_width,    c.kernel_height, c.kernel_width, c.stride_height, c.stride_width, c.pad_top,
-          c.pad_left,     c.dilation_height, c.dilation_width, c.groups};
+          c.pad_left,     c.dilation_height, c.dilation_width, c.groups,    c.pool_height, c.pool_width};
 }
 
 LinearShape linear_shape(const Matrix& weights, bool columns, std::int64_t rows) {
@@ -85,8 +88,9 @@ secateur_status secateur_convolution(secateur_program* program, int kernel, cons
             "weights: expected " + text({s.out_channels, length}) + ", found " + text({m.lines, m.length}));
     const std::string name = std::string("convolution ") + CONVOLUTION_NAMES[kernel];
     require(applicable(k, s, p.isa()), name + " does not serve this shape");
+    require(!s.pooled() || !ref(residual), "a residual cannot be added where the output is pooled");
     auto step = make_convolution(k, p.isa(), s, m, ref(source), ref(output), ref(bias), ref(residual), activation(act));
-    const std::int64_t outputs = s.images * s.out_channels * s.out_height * s.out_width;
+    const std::int64_t outputs = s.images * s.out_channels * s.pooled_height() * s.pooled_width();
     std::vector<Use> reads{use(ref(source), s.images * s.in_channels * s.in_height * s.in_width)};
     if (ref(bias)) reads.push_back(use(ref(bias), s.out_channels));
     if (ref(residual)) reads.push_back(use(ref(residual), outputs));

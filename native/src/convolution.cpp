@@ -1,3 +1,4 @@
+#include <algorithm>
 #include <cstdint>
 #include <memory>
 
@@ -17,17 +18,24 @@ bool fits(const ConvolutionShape& s) {
   return channel <= INT32_MAX / (s.in_channels / s.groups);
 }
 
-// Within a block of the sparse kernels, offsets are 16 bits of vectors: a channel of one row of tiles must fit.
+// Within a block of the sparse kernels, offsets are 16 bits of vectors: a channel of one row of windows must fit.
 bool addressable(const ConvolutionShape& s, std::int64_t lanes) {
-  const std::int64_t rows = (s.kernel_height - 1) * s.dilation_height + 1;
+  const std::int64_t rows = (s.pool_height - 1) * s.stride_height + (s.kernel_height - 1) * s.dilation_height + 1;
   const std::int64_t columns =
-      ((s.out_width + lanes - 1) / lanes + 1) * s.stride_width + (s.kernel_width - 1) * s.dilation_width;
+      ((s.out_width + lanes - 1) / lanes + s.pool_width) * s.stride_width + (s.kernel_width - 1) * s.dilation_width;
   return 2 * rows * columns <= 65536;
+}
+
+// Pool windows of a few pixels, of which there is at least one.
+bool windows_fit(const ConvolutionShape& s) {
+  return s.pool_height <= std::min<std::int64_t>(MAX_POOL, s.out_height) &&
+         s.pool_width <= std::min<std::int64_t>(MAX_POOL, s.out_width);
 }
 
 }  // namespace
 
 bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa isa) {
+  if (!windows_fit(shape)) return false;
   switch (kernel) {
     case ConvolutionKernel::sparse_columns: return fits(shape) && addressable(shape, weighted_kernels(isa).lanes);
     case ConvolutionKernel::panel_columns: return fits(shape);
@@ -35,8 +43,8 @@ bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa isa
     case ConvolutionKernel::sparse_images:
       return fits(shape) && shape.images > 1 && addressable(shape, weighted_kernels(isa).lanes / 2);
     case ConvolutionKernel::panel_images: return fits(shape) && shape.images > 1;
-    case ConvolutionKernel::depthwise: return fits(shape) && shape.groups == shape.in_channels;
-    case ConvolutionKernel::winograd: return fits(shape) && winograd_applicable(shape);
+    case ConvolutionKernel::depthwise: return fits(shape) && !shape.pooled() && shape.groups == shape.in_channels;
+    case ConvolutionKernel::winograd: return fits(shape) && !shape.pooled() && winograd_applicable(shape);
   }
   return false;
 }

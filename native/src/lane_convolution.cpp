@@ -31,7 +31,7 @@ class LaneConvolution final : public WeightedStep {
       packed = unit;
       const Band& band = product_.band(unit.band);
       product_.multiply(unit.group, unit.slice, band, s.packed, s.sums, s.product);
-      images_.finish(unit, memory, {s.sums, band.places.data(), band.steps.data()}, s.line);
+      images_.finish(unit, memory, {s.sums, band.places.data(), band.steps.data()}, s.line, s.maxima);
     }
   }
 
@@ -40,6 +40,7 @@ class LaneConvolution final : public WeightedStep {
     float* packed;
     float* sums;
     float* line;
+    float* maxima;
     LaneProduct::Scratch product;
   };
 
@@ -48,6 +49,7 @@ class LaneConvolution final : public WeightedStep {
     s.packed = parts.take<float>(product_.packed_floats());
     s.sums = parts.take<float>(product_.sums_floats());
     s.line = parts.take<float>(images_.line_floats());
+    s.maxima = parts.take<float>(images_.maxima_floats());
     s.product = product_.carve(parts);
     return s;
   }

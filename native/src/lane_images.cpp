@@ -5,7 +5,12 @@
 namespace secateur {
 
 LaneImages::LaneImages(const WeightedKernels& kernels, const LanePlan& plan, const LayerRefs& refs)
-    : kernels_(kernels), plan_(plan), refs_(refs), places_(plan.places()), used_rows_(plan.used_rows()) {}
+    : kernels_(kernels), plan_(plan), refs_(refs), places_(plan.places()), used_rows_(plan.used_rows()) {
+  if (!plan.shape.pooled()) return;
+  const std::int64_t windows = plan.band_windows();
+  for (std::int64_t i = 0; i < windows; ++i) maxima_places_.push_back(static_cast<std::int32_t>(i * plan.lanes));
+  maxima_steps_.assign(maxima_places_.size(), static_cast<std::int32_t>(windows * plan.lanes));
+}
 
 std::int64_t LaneImages::units() const noexcept {
   return plan_.image_groups() * plan_.bands() * plan_.shape.groups * plan_.slices();
@@ -24,6 +29,14 @@ LaneUnit LaneImages::unit(std::int64_t item) const noexcept {
 
 std::size_t LaneImages::line_floats() const noexcept {
   return static_cast<std::size_t>(plan_.band_rows * plan_.region_columns * plan_.lanes) + 8;
+}
+
+std::size_t LaneImages::maxima_floats() const noexcept {
+  return maxima_places_.size() * static_cast<std::size_t>(plan_.slice * plan_.lanes);
+}
+
+std::int64_t LaneImages::channels(const LaneUnit& unit) const noexcept {
+  return std::min(plan_.slice, plan_.group_out() - unit.slice * plan_.slice);
 }
 
 std::int64_t LaneImages::band_rows(const LaneUnit& unit) const noexcept {
@@ -65,43 +78,69 @@ void LaneImages::pack(const LaneUnit& unit, const Memory& memory, float* packed)
   }
 }
 
-void LaneImages::finish(const LaneUnit& unit, const Memory& memory, const LaneSums& sums, float* line) const noexcept {
+LaneSums LaneImages::pool(const LaneUnit& unit, const Memory& memory, const LaneSums& sums,
+                          float* maxima) const noexcept {
   const ConvolutionShape& shape = plan_.shape;
+  const float* const bias = memory.read<float>(refs_.bias);
+  PoolBand band{};
+  band.sums = sums.floats;
+  band.places = sums.places;
+  band.steps = sums.steps;
+  band.channels = channels(unit);
+  band.rows = band_rows(unit) / shape.pool_height;
+  band.columns = plan_.region_columns / shape.pool_width;
+  band.window_height = shape.pool_height;
+  band.window_width = shape.pool_width;
+  band.biases = bias == nullptr ? nullptr : bias + unit.group * plan_.group_out() + unit.slice * plan_.slice;
+  band.pooled = maxima;
+  band.pooled_step = plan_.band_windows() * plan_.lanes;
+  band.activation = refs_.activation;
+  kernels_.pool(band);
+  return {maxima, maxima_places_.data(), maxima_steps_.data()};
+}
+
+void LaneImages::finish(const LaneUnit& unit, const Memory& memory, const LaneSums& sums, float* line,
+                        float* maxima) const noexcept {
+  const ConvolutionShape& shape = plan_.shape;
+  const bool pooled = shape.pooled();
+  const LaneSums from = pooled ? pool(unit, memory, sums, maxima) : sums;
+  // Maxima are finished: they take no activation, and a bias of -0 leaves every number what it is.
+  const Activation activation = pooled ? Activation{} : refs_.activation;
+  const float* const bias = pooled ? nullptr : memory.read<float>(refs_.bias);
+  const float no_bias = pooled ? -0.0f : 0.0f;
+  const std::int64_t height = shape.pooled_height();
+  const std::int64_t width = shape.pooled_width();
+  const std::int64_t columns = plan_.region_columns / shape.pool_width;
   // With whole rows in a lane, the rows of a band follow each other in the output, too.
   const bool whole = plan_.lane_columns == 1;
-  const std::int64_t band = band_rows(unit);
+  const std::int64_t band = band_rows(unit) / shape.pool_height;
   const std::int64_t runs = whole ? 1 : band;
-  const std::int64_t pixels = whole ? band * plan_.region_columns : plan_.region_columns;
-  const std::int64_t first = unit.slice * plan_.slice;
-  const std::int64_t channels = std::min(plan_.slice, plan_.group_out() - first);
-  const float* const bias = memory.read<float>(refs_.bias);
+  const std::int64_t pixels = whole ? band * columns : columns;
   const float* const residual = memory.read<float>(refs_.residual);
   float* const output = memory.write<float>(refs_.output);
-  for (std::int64_t channel = 0; channel < channels; ++channel) {
-    const std::int64_t out = unit.group * plan_.group_out() + first + channel;
+  for (std::int64_t channel = 0; channel < channels(unit); ++channel) {
+    const std::int64_t out = unit.group * plan_.group_out() + unit.slice * plan_.slice + channel;
     for (std::int64_t run = 0; run < runs; ++run) {
       kernels_.unpack(
-          {sums.floats, sums.places + run * pixels, sums.steps + run * pixels, channel, pixels, line, pixels});
+          {from.floats, from.places + run * pixels, from.steps + run * pixels, channel, pixels, line, pixels});
       for (std::int64_t lane = 0; lane < plan_.lanes; lane += plan_.lane_columns) {
         const std::int64_t image = image_of(unit, lane);
-        const std::int64_t y = row_of(unit, lane) + run;
-        if (image >= shape.images || y >= shape.out_height) continue;
-        const std::int64_t to = ((image * shape.out_channels + out) * shape.out_height + y) * shape.out_width;
+        const std::int64_t y = row_of(unit, lane) / shape.pool_height + run;
+        if (image >= shape.images || y >= height) continue;
+        const std::int64_t to = ((image * shape.out_channels + out) * height + y) * width;
         const float* const added = residual == nullptr ? nullptr : residual + to;
-        const float offset = bias == nullptr ? 0.0f : bias[out];
+        const float offset = bias == nullptr ? no_bias : bias[out];
         // Regions may be wider than the output where they were rounded up: then a row ends before its line does.
-        if (whole && plan_.region_columns != shape.out_width) {
-          for (std::int64_t r = 0; r < std::min(band, shape.out_height - y); ++r) {
-            const std::int64_t at = r * shape.out_width;
-            kernels_.finish({line + lane * pixels + r * plan_.region_columns, nullptr,
-                             added == nullptr ? nullptr : added + at, output + to + at, shape.out_width, offset,
-                             refs_.activation});
+        if (whole && columns != width) {
+          for (std::int64_t r = 0; r < std::min(band, height - y); ++r) {
+            const std::int64_t at = r * width;
+            kernels_.finish({line + lane * pixels + r * columns, nullptr, added == nullptr ? nullptr : added + at,
+                             output + to + at, width, offset, activation});
           }
           continue;
         }
-        const std::int64_t rows = whole ? std::min(band, shape.out_height - y) : 1;
-        kernels_.finish(
-            {line + lane * pixels, nullptr, added, output + to, rows * shape.out_width, offset, refs_.activation});
+        const std::int64_t rows = whole ? std::min(band, height - y) : 1;
+        kernels_.finish({line + lane * pixels, nullptr, added, output + to, rows * width, offset, activation});
       }
     }
   }

@@ -33,11 +33,16 @@ class LaneImages {
   // Slices go fastest, so that neighbours share the packed band.
   LaneUnit unit(std::int64_t item) const noexcept;
   std::size_t line_floats() const noexcept;
+  std::size_t maxima_floats() const noexcept;
 
   void pack(const LaneUnit& unit, const Memory& memory, float* packed) const noexcept;
-  void finish(const LaneUnit& unit, const Memory& memory, const LaneSums& sums, float* line) const noexcept;
+  // `maxima`: memory for maxima_floats(), where there are any.
+  void finish(const LaneUnit& unit, const Memory& memory, const LaneSums& sums, float* line,
+              float* maxima) const noexcept;
 
  private:
+  LaneSums pool(const LaneUnit& unit, const Memory& memory, const LaneSums& sums, float* maxima) const noexcept;
+  std::int64_t channels(const LaneUnit& unit) const noexcept;
   std::int64_t band_rows(const LaneUnit& unit) const noexcept;
   std::int64_t image_of(const LaneUnit& unit, std::int64_t lane) const noexcept;
   // The first row of the lane's part of the band, in the output.
@@ -48,6 +53,7 @@ class LaneImages {
   const LayerRefs refs_;
   const std::vector<std::int32_t> places_;
   const std::vector<bool> used_rows_;
+  std::vector<std::int32_t> maxima_places_, maxima_steps_;  // as in LaneSums; empty without pool windows
 };
 
 }  // namespace secateur

@@ -143,6 +143,64 @@ void finish_line(const FinishLine& line) {
   }
 }
 
+// HEIGHT and WIDTH are zero where they are not known when this is compiled.
+template <ActivationKind KIND, int HEIGHT, int WIDTH>
+void pool_window(const PoolBand& band, const std::int64_t* pixels, float* pooled) {
+  const std::int64_t height = HEIGHT > 0 ? HEIGHT : band.window_height;
+  const std::int64_t width = WIDTH > 0 ? WIDTH : band.window_width;
+  const Vec alpha = set(band.activation.alpha);
+  const Vec beta = set(band.activation.beta);
+  const float* from[MAX_POOL * MAX_POOL];
+  std::int64_t steps[MAX_POOL * MAX_POOL];
+  for (std::int64_t t = 0; t < height * width; ++t) {
+    from[t] = band.sums + band.places[pixels[t]];
+    steps[t] = band.steps[pixels[t]];
+  }
+  for (std::int64_t channel = 0; channel < band.channels; ++channel) {
+    const Vec bias = set(band.biases == nullptr ? 0.0f : band.biases[channel]);
+    const auto tap = [&](std::int64_t t) {
+      return finished<KIND>(load(from[t] + channel * steps[t]) + bias, band.activation, alpha, beta);
+    };
+    const auto column = [&](std::int64_t c) {
+      Vec most = tap(c);
+      for (std::int64_t r = 1; r < height; ++r) most = max(most, tap(r * width + c));
+      return most;
+    };
+    Vec most = column(0);
+    for (std::int64_t c = 1; c < width; ++c) most = max(most, column(c));
+    store(pooled, most);
+    pooled += band.pooled_step;
+  }
+}
+
+// Window by window, all channels of each: from channel to channel its pixels lie constant steps apart.
+template <ActivationKind KIND>
+void pool_kind(const PoolBand& band) {
+  const bool two = band.window_height == 2 && band.window_width == 2;
+  for (std::int64_t row = 0; row < band.rows; ++row) {
+    for (std::int64_t column = 0; column < band.columns; ++column) {
+      std::int64_t pixels[MAX_POOL * MAX_POOL];
+      std::int64_t* next = pixels;
+      for (std::int64_t r = row * band.window_height; r < (row + 1) * band.window_height; ++r) {
+        for (std::int64_t c = column * band.window_width; c < (column + 1) * band.window_width; ++c) {
+          *next++ = r * band.columns * band.window_width + c;
+        }
+      }
+      float* const pooled = band.pooled + (row * band.columns + column) * LANES;
+      two ? pool_window<KIND, 2, 2>(band, pixels, pooled) : pool_window<KIND, 0, 0>(band, pixels, pooled);
+    }
+  }
+}
+
+void pool_band(const PoolBand& band) {
+  switch (band.activation.kind) {
+    case ActivationKind::none: return pool_kind<ActivationKind::none>(band);
+    case ActivationKind::relu: return pool_kind<ActivationKind::relu>(band);
+    case ActivationKind::clip: return pool_kind<ActivationKind::clip>(band);
+    default: return pool_kind<ActivationKind::exp>(band);
+  }
+}
+
 void widen(const void* values, ValueType type, std::int64_t count, float* out) {
   if (type == ValueType::float32) {
     std::memcpy(out, values, static_cast<std::size_t>(count) * sizeof(float));

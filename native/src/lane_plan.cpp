@@ -88,8 +88,9 @@ double moving_cost(const LanePlan& plan) {
                                           divide_up(plan.window_columns(), 8)) *
                       blocks;
   const bool whole = plan.lane_columns == 1;
-  const std::int64_t runs = whole ? 1 : plan.band_rows;
-  const std::int64_t pixels = plan.region_columns * (whole ? plan.band_rows : 1);
+  const std::int64_t band_rows = plan.band_rows / plan.shape.pool_height;
+  const std::int64_t runs = whole ? 1 : band_rows;
+  const std::int64_t pixels = plan.region_columns / plan.shape.pool_width * (whole ? band_rows : 1);
   const double lines =
       static_cast<double>(plan.lanes / plan.lane_columns) * CALL + static_cast<double>(plan.lanes * pixels) / 8;
   const double finish = static_cast<double>(plan.shape.out_channels * runs) *
@@ -199,10 +200,12 @@ void choose_tile(LanePlan& plan, const WeightedKernels& kernels, const LaneWork&
   const std::int64_t pixels = work.panel ? 4 * kernels.max_tile / 2 : kernels.max_tile;
   const std::int64_t bytes = work.panel ? PANEL_BLOCK_BYTES : SPARSE_BLOCK_BYTES;
   const std::int64_t most_rows = std::min<std::int64_t>(plan.region_rows, MAX_TILE_ROWS);
+  const std::int64_t window = plan.shape.pool_height;
   for (plan.tile_rows = 1; plan.tile_rows <= most_rows; ++plan.tile_rows) {
+    if (plan.tile_rows % window != 0 && window % plan.tile_rows != 0) continue;
     const std::int64_t most = std::min<std::int64_t>({plan.region_columns, pixels / plan.tile_rows, MAX_TILE_COLUMNS});
     for (plan.tile_columns = 1; plan.tile_columns <= most; ++plan.tile_columns) {
-      plan.band_rows = plan.tile_rows;
+      plan.band_rows = std::max(plan.tile_rows, window);
       plan.block = block_positions(plan, bytes);
       if (!work.panel && !plan.addressable()) continue;
       const double product = work.panel ? panel_cost(plan, kernels) : sparse_cost(plan, work.nonzeros);
@@ -219,7 +222,6 @@ void choose_tile(LanePlan& plan, const WeightedKernels& kernels, const LaneWork&
 void choose_slices(LanePlan& chosen, const WeightedKernels& kernels, const LaneWork& work, double cycles) {
   const std::int64_t unit = work.panel ? kernels.panel_channels : 1;
   chosen.small = cycles < SMALL_CYCLES;
-  chosen.band_rows = chosen.tile_rows;
   const std::int64_t all = divide_up(chosen.group_out(), unit) * unit;
   std::int64_t slices = count_slices(chosen, all);
   const std::int64_t others = chosen.image_groups() * chosen.bands() * chosen.shape.groups;
@@ -232,14 +234,17 @@ void choose_slices(LanePlan& chosen, const WeightedKernels& kernels, const LaneW
 LanePlan plan_lanes(const ConvolutionShape& shape, const WeightedKernels& kernels, const LaneWork& work) {
   LanePlan plan;
   plan.shape = shape;
+  // What no window holds is not computed.
+  plan.shape.out_height = shape.pooled_height() * shape.pool_height;
+  plan.shape.out_width = shape.pooled_width() * shape.pool_width;
   plan.lanes = kernels.lanes;
   LanePlan chosen = plan;
   double best = std::numeric_limits<double>::infinity();
   for (plan.lane_images = work.images ? 2 : 1; plan.lane_images <= plan.lanes; plan.lane_images *= 2) {
     for (plan.lane_rows = 1; plan.lane_images * plan.lane_rows <= plan.lanes; plan.lane_rows *= 2) {
       plan.lane_columns = plan.lanes / plan.lane_images / plan.lane_rows;
-      plan.region_rows = divide_up(shape.out_height, plan.lane_rows);
-      plan.region_columns = divide_up(shape.out_width, plan.lane_columns);
+      plan.region_rows = divide_up(shape.pooled_height(), plan.lane_rows) * shape.pool_height;
+      plan.region_columns = divide_up(shape.pooled_width(), plan.lane_columns) * shape.pool_width;
       choose_tile(plan, kernels, work, best, chosen);
     }
     if (!work.images) break;

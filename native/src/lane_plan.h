@@ -27,7 +27,7 @@ struct LanePlan {
   std::int64_t lane_images = 1, lane_rows = 1, lane_columns = 1;  // their product is `lanes`
   std::int64_t region_rows = 1, region_columns = 1;               // a lane's part of the output
   std::int64_t tile_rows = 1, tile_columns = 1;
-  std::int64_t band_rows = 1;  // rows of a region that are packed together
+  std::int64_t band_rows = 1;  // rows of a region that are packed together; they hold whole pool windows, like regions
   std::int64_t block = 1;      // positions of a filter that go together
   std::int64_t slice = 1;      // output channels of an item
   bool small = false;          // not worth a second thread
@@ -39,6 +39,9 @@ struct LanePlan {
   std::int64_t blocks() const { return (positions() + block - 1) / block; }
   std::int64_t slices() const { return (group_out() + slice - 1) / slice; }
   std::int64_t bands() const { return (region_rows + band_rows - 1) / band_rows; }
+  std::int64_t band_windows() const {  // of a lane, in a band of full height
+    return band_rows / shape.pool_height * (region_columns / shape.pool_width);
+  }
   std::int64_t image_groups() const { return (shape.images + lane_images - 1) / lane_images; }
 
   // Of the packed input: columns of a stride's phase lie together, so that neighbours of the output are neighbours.

@@ -33,6 +33,7 @@ constexpr WeightedKernels list_kernels() {
   kernels.pack = &pack_lines;
   kernels.unpack = &unpack_lines;
   kernels.finish = &finish_line;
+  kernels.pool = &pool_band;
   kernels.look_up = &look_up;
   kernels.widen = &widen;
   kernels.scatter = &scatter_lines;

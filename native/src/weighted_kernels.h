@@ -20,6 +20,7 @@ constexpr int MAX_LANES = 16;
 constexpr int MAX_TILE_ROWS = 7;
 constexpr int MAX_TILE_COLUMNS = 28;
 constexpr int kMaxPanelPixels = 3;
+constexpr int MAX_POOL = 3;  // rows and columns of a window
 
 // One block of positions times one tile of pixels, for a run of output channels.
 struct SparseTile {
@@ -81,6 +82,23 @@ struct FinishLine {
   float* output;
   std::int64_t count;
   float bias;
+  Activation activation;
+};
+
+// The maxima of windows that tile a band: pooled = max(activation(sums + bias)), row by row and then column by column
+// like a pool's.
+struct PoolBand {
+  const float* sums;
+  const std::int32_t* places;  // of each pixel of the band, as for unpacking
+  const std::int32_t* steps;
+  std::int64_t channels;
+  std::int64_t rows;     // of windows
+  std::int64_t columns;  // of windows
+  std::int64_t window_height;
+  std::int64_t window_width;
+  const float* biases;  // one a channel, or null
+  float* pooled;        // [channels], each [rows][columns][lanes]
+  std::int64_t pooled_step;  // floats from channel to channel
   Activation activation;
 };
 
@@ -154,6 +172,7 @@ struct WeightedKernels {
   void (*pack)(const PackLines&);
   void (*unpack)(const UnpackLines&);
   void (*finish)(const FinishLine&);
+  void (*pool)(const PoolBand&);
   void (*look_up)(const std::uint8_t* indices, const std::uint16_t* table, std::int64_t count, std::uint16_t* out);
   void (*widen)(const void* values, ValueType type, std::int64_t count, float* out);
   void (*scatter)(const ScatterLines&);

@@ -162,7 +162,7 @@ class Winograd final : public WeightedStep {
       }
       packed = unit;
       multiply(unit, s);
-      images_.finish(unit, memory, {s.sums, places_.data(), steps_.data()}, s.line);
+      images_.finish(unit, memory, {s.sums, places_.data(), steps_.data()}, s.line, nullptr);
     }
   }
 

@@ -119,6 +119,8 @@ class Program:
         dilation_height: int = 1,
         dilation_width: int = 1,
         groups: int = 1,
+        pool_height: int = 1,
+        pool_width: int = 1,
     ) -> None: ...
     def convolution_kernels(
         self,
@@ -139,8 +141,10 @@ class Program:
         dilation_height: int = 1,
         dilation_width: int = 1,
         groups: int = 1,
+        pool_height: int = 1,
+        pool_width: int = 1,
     ) -> list[str]:
-        """The kernels that can compute this shape."""
+        """The kernels that can compute this shape, with its pool windows."""
 
     def linear(
         self,

@@ -134,7 +134,9 @@ enum {
   SECATEUR_CONVOLUTION_KERNELS = 6 /* how many there are */
 };
 
-/* A 1-D convolution has height 1. The padding at the bottom and the right follows from the output's size. */
+/* A 1-D convolution has height 1. The padding at the bottom and the right follows from the output's size. Where there are
+ * pool windows, what is written is the output's maxima over windows that lie one after another from its first pixel; the
+ * rest at the bottom and the right is dropped. */
 typedef struct {
   int64_t images, in_channels, in_height, in_width;
   int64_t out_channels, out_height, out_width;
@@ -143,12 +145,14 @@ typedef struct {
   int64_t pad_top, pad_left;
   int64_t dilation_height, dilation_width;
   int64_t groups;
+  int64_t pool_height, pool_width; /* 1: none */
 } secateur_convolution_shape;
 
 SECATEUR_API secateur_status secateur_convolution_applicable(const secateur_program* program, int kernel,
                                                              const secateur_convolution_shape* shape, int* applicable);
 /* weights: one line per output channel, of in_channels / groups * kernel_height * kernel_width. bias (out_channels) and
- * residual (as the output) may be SECATEUR_NONE. output = activation(convolution + bias + residual). */
+ * residual (as the output; none where it is pooled) may be SECATEUR_NONE. output = activation(convolution + bias +
+ * residual). */
 SECATEUR_API secateur_status secateur_convolution(secateur_program* program, int kernel,
                                                   const secateur_convolution_shape* shape, const secateur_matrix* weights,
                                                   secateur_ref source, secateur_ref output, secateur_ref bias,

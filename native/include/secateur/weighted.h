@@ -30,6 +30,13 @@ struct ConvolutionShape {
   std::int64_t pad_top = 0, pad_left = 0;
   std::int64_t dilation_height = 1, dilation_width = 1;
   std::int64_t groups = 1;
+  // Of the output only the maxima of windows of this size are kept, which lie one after another from its first pixel:
+  // what is left over at the bottom and at the right is dropped. 1 x 1: all of it.
+  std::int64_t pool_height = 1, pool_width = 1;
+
+  bool pooled() const { return pool_height * pool_width > 1; }
+  std::int64_t pooled_height() const { return out_height / pool_height; }
+  std::int64_t pooled_width() const { return out_width / pool_width; }
 };
 
 // The order is part of the binding.
@@ -45,7 +52,8 @@ enum class ConvolutionKernel : std::uint8_t {
 // Whether the kernel can compute this shape on this instruction set at all; whether it is fast is for a clock to say.
 bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa isa);
 
-// output = activation(convolution(source, weights) + bias + residual).
+// output = activation(convolution(source, weights) + bias + residual), or the maxima of its windows; those are the same
+// to the bit as a pool's. With windows there is no residual.
 //
 // The weights' lines are output channels, their positions (channel of the group, kernel row, kernel column). They are
 // packed while the step is made: the matrix's memory may go afterwards, unless packed_bytes() is zero. `bias` and

@@ -32,6 +32,7 @@ from secateur.format.graph import (
     Value,
     resolve,
 )
+from secateur.runtime.fusion import poolable, without_pools
 from secateur.runtime.kernels import NativeProgram
 from secateur.runtime.planning import NOWHERE, MemoryPlan, Place, plan_memory
 from secateur.runtime.weights import BoundWeight
@@ -92,18 +93,21 @@ class Builder:
         self._constants = constants
         self._shapes = shapes
         self._values: Mapping[str, Value] = {value.name: value for value in graph.values}
-        workspaces = {}
-        for index, node in enumerate(graph.nodes):
+        for node in graph.nodes:
             if isinstance(node, Convolution | Linear):
-                self.kernels[node.name] = kernel = choose(self, node)
-                size = self._workspace(node, kernel)
-                if size:
-                    workspaces[index] = size
-        self.plan: MemoryPlan = plan_memory(graph, batch, workspaces)
+                self.kernels[node.name] = choose(self, node)
+        self._geometries = {
+            node.name: self.geometry(node) for node in graph.nodes if isinstance(node, Convolution)
+        }
+        self._scheduled = without_pools(graph, self._fused())
+        workspaces = {index: self._workspace(node) for index, node in enumerate(self._scheduled.nodes)}
+        self.plan: MemoryPlan = plan_memory(
+            self._scheduled, batch, {index: size for index, size in workspaces.items() if size}
+        )
 
     def build(self) -> None:
         """Append all steps and finish the program."""
-        for index, node in enumerate(self.graph.nodes):
+        for index, node in enumerate(self._scheduled.nodes):
             self._add(index, node)
         for copy in self.plan.copies:
             self.native.copy(_ref(copy.source), _ref(copy.output), copy.elements)
@@ -168,11 +172,24 @@ class Builder:
             )
         return list(found)
 
-    def _workspace(self, node: Convolution | Linear, kernel: str) -> int:
-        if isinstance(node, Convolution):
+    def _fused(self) -> dict[str, Pool]:
+        """The pools that the kernels of their convolutions can do; the geometries then say so."""
+        fused = {}
+        for name, pool in poolable(self.graph).items():
+            pool_height, pool_width = [1] * (2 - len(pool.kernel)) + list(pool.kernel)
+            pooled = {**self._geometries[name], "pool_height": pool_height, "pool_width": pool_width}
+            if self.kernels[name] in self.native.convolution_kernels(**pooled):
+                self._geometries[name] = pooled
+                fused[name] = pool
+        return fused
+
+    def _workspace(self, node: Node) -> int:
+        if not isinstance(node, Linear):
             return 0
         weight = self.weights[node.weight]
-        return self.native.linear_workspace(kernel, weight.matrix, weight.columns, self.rows(node))
+        return self.native.linear_workspace(
+            self.kernels[node.name], weight.matrix, weight.columns, self.rows(node)
+        )
 
     def _at(self, name: str | None) -> Ref:
         if name is None:
@@ -193,7 +210,7 @@ class Builder:
                     at(node.bias),
                     at(node.residual),
                     activation(node.activation),
-                    **self.geometry(node),
+                    **self._geometries[node.name],
                 )
             case Linear():
                 weight = self.weights[node.weight]
