@@ -15,9 +15,9 @@ from torch import nn
 import secateur as sc
 from secateur.compiler.compiling import examples_at, packed
 from secateur.compiler.reading import load_network, onnx_of_module
-from secateur.compiler.remembering import read_times, write_times
+from secateur.compiler.remembering import default_cache, read_times, write_times
 from secateur.compiler.tuning import in_turns
-from secateur.errors import ConfigurationError, UnsupportedModelError
+from secateur.errors import ConfigurationError, StorageError, UnsupportedModelError
 
 
 class Small(nn.Module):
@@ -114,6 +114,28 @@ def test_a_damaged_cache_is_measured_again(tmp_path: Path, content: str) -> None
     assert read_times(path) == {}
     write_times(path, {"layer": {"kernel": 1.5}})
     assert read_times(path) == {"layer": {"kernel": 1.5}}
+
+
+def test_a_cache_folder_that_cannot_be_written_costs_time_alone(
+    exported: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    example = torch.ones(1, 1, 8, 8, requires_grad=True)
+    assert sc.compile(exported, example, threads=1).kernels()
+    with pytest.raises(StorageError):
+        sc.compile(exported, threads=1, cache=tmp_path / "file" / "kernels.json")
+
+
+def test_a_user_without_a_home_has_no_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    def homeless() -> Path:
+        raise RuntimeError
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(Path, "home", homeless)
+    assert read_times(default_cache()) == {}
+    with pytest.raises(StorageError):
+        write_times(default_cache(), {})
 
 
 def test_without_measuring_two_compilations_give_the_same_bytes(exported: Path, tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from operator import index
 from pathlib import Path
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 from secateur.compiler.builder import unused
 from secateur.compiler.remembering import default_cache, read_times, write_times
 from secateur.compiler.tuning import tuned
-from secateur.errors import ConfigurationError, MissingExtraError
+from secateur.errors import ConfigurationError, MissingExtraError, StorageError
 from secateur.format.graph import Convolution, Graph, Linear, reads, resolve
 from secateur.format.layouts import Order, PackedWeight, ValueType
 from secateur.format.model import Model
@@ -109,7 +110,9 @@ def compile(  # the field's word; nobody needs the built-in beside it
                 remembered=remembered,
             )
         if remembered != known:
-            write_times(path, remembered)
+            # A cache folder that cannot be written costs time alone; a file that was asked for is an order.
+            with suppress(*(() if cache is not None else (StorageError,))):
+                write_times(path, remembered)
     program = Program(model, threads=threads, kernels=kernels)
     program.bind(batches[0])
     return program
@@ -220,7 +223,8 @@ def _batches(batch: int | Sequence[int]) -> tuple[int, ...]:
 def _examples(given: Any) -> list[Any] | None:
     if given is None:
         return None
-    return list(given) if isinstance(given, tuple | list) else [given]
+    examples = list(given) if isinstance(given, tuple | list) else [given]
+    return [each.detach() if hasattr(each, "detach") else each for each in examples]  # tensors, without torch
 
 
 def _is_module(source: Any) -> bool:

@@ -15,7 +15,11 @@ _VERSION = 1
 def default_cache() -> Path:
     """Where measured times are kept: ``$XDG_CACHE_HOME/secateur/kernels.json``."""
     base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "secateur" / "kernels.json"
+    try:
+        folder = Path(base) if base else Path.home() / ".cache"
+    except RuntimeError:  # a user without a home, as in some containers: nothing is kept
+        folder = Path(os.devnull)
+    return folder / "secateur" / "kernels.json"
 
 
 def read_times(path: Path) -> dict[str, dict[str, float]]:
