@@ -6,12 +6,14 @@
 # Without names it takes every test_* of the build folder. The status is 0 if each of them ran and returned 0.
 #
 #   KERNEL   a Linux image (vmlinuz); default: the one in Debian's linux-image-cloud-amd64, fetched with apt-get
-#   BOCHS    the emulator; default: Debian's bochs-bin
+#   BOCHS    the emulator, a command or an absolute path; default: Debian's bochs-bin
+#   DISPLAY_LIBRARY  which of its displays, where that Bochs has no text display; default: term
 #   LIMIT    seconds until the emulator is stopped; default: 1800
 set -euo pipefail
 
 readonly HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readonly BOCHS=${BOCHS:-bochs-bin}
+readonly DISPLAY_LIBRARY=${DISPLAY_LIBRARY:-term}
 readonly LIMIT=${LIMIT:-1800}
 
 fail() {
@@ -58,17 +60,19 @@ make_boot_disc() {
 }
 
 # Bochs reads and writes the files of bochsrc in its working folder. Its text display wants a terminal, which 'script'
-# lends it; a build with the debugger (Debian's) waits for a command before it starts.
+# lends it; a build with the debugger (Debian's) waits for a command before it starts. An interrupt lets it write out
+# what it holds of the serial line.
 emulate() {
-  local folder=$1 command=("$BOCHS" -q -f "$HERE/bochsrc")
-  if "$BOCHS" --help 2>&1 | grep -q -e '-rc '; then
-    echo continue >"$folder/debugger"
-    command+=(-rc debugger)
+  local folder=$1 command status=0
+  command="nice -n 15 timeout --foreground -s INT -k 20 $LIMIT '$BOCHS' -q -f '$HERE/bochsrc'"
+  if [[ $("$BOCHS" --help 2>&1) == *"-rc filename"* ]]; then
+    printf 'continue\nquit\n' >"$folder/debugger"
+    command+=" -rc debugger"
   fi
+  command+=" 'display_library: $DISPLAY_LIBRARY'"
   : >"$folder/serial"
-  local status=0
-  (cd "$folder" && TERM=linux nice -n 15 timeout --foreground "$LIMIT" script -qec "${command[*]}" /dev/null >screen </dev/null) || status=$?
-  [[ $status -ne 124 ]] || echo "run_avx512: stopped after $LIMIT seconds" >&2
+  (cd "$folder" && TERM=linux script -qec "$command" /dev/null >screen </dev/null) || status=$?
+  [[ $status -ne 124 && $status -ne 137 ]] || echo "run_avx512: stopped after $LIMIT seconds" >&2
 }
 
 verdict() {
