@@ -81,8 +81,8 @@ def small_convolutional() -> Model:
 def assert_close(model: Model, x: NDArray[np.float32], found: NDArray[np.float32]) -> None:
     """Whether `two_layers` gave what it should, within what rounding can do to sums of so many products.
 
-    ``|y - y'| <= 2 (784 + 30 + 2) eps |W2| (|W1| |x| + |b1|)``: each sum of n products is off by at most n eps
-    times the sum of their absolute values, in whichever order it is taken.
+    ``|y - y'| <= 2 (784 + 30 + 2) eps |W2| (|W1| |x| + |b1|)``: each sum of n products is off by at most n
+    eps times the sum of their absolute values, in whichever order it is taken.
     """
     first, second = (np.abs(unpack(model.weights[name])) for name in ("fc1.weight", "fc2.weight"))
     magnitude = (np.abs(x) @ first.T + np.abs(model.tensors["fc1.bias"])) @ second.T
