@@ -17,7 +17,7 @@ from secateur.compiler.compiling import examples_at, packed
 from secateur.compiler.reading import load_network, onnx_of_module
 from secateur.compiler.remembering import default_cache, read_times, write_times
 from secateur.compiler.tuning import in_turns
-from secateur.errors import ConfigurationError, StorageError, UnsupportedModelError
+from secateur.errors import ConfigurationError, InputError, StorageError, UnsupportedModelError
 
 
 class Small(nn.Module):
@@ -271,3 +271,45 @@ def test_networks_of_scalars_run() -> None:
     found = sc.compile(proto, measure=False)(np.array(-3.0, np.float32))
     assert found.shape == ()
     assert found == 0
+
+
+@pytest.mark.parametrize("measure", [False, True])
+@pytest.mark.parametrize("kernel", ["inputs", "outputs"])
+def test_a_kernel_that_was_asked_for_runs_and_is_saved(
+    exported: Path, tmp_path: Path, kernel: str, measure: bool
+) -> None:
+    layer = sc.compile(exported, measure=False).kernels()[1].layer
+    cache = tmp_path / "kernels.json"
+    program = sc.compile(exported, measure=measure, kernels={layer: kernel}, cache=cache)
+    assert {each.layer: each.kernel for each in program.kernels()}[layer] == kernel
+    program.save(tmp_path / "a.secateur")
+    loaded = sc.load(tmp_path / "a.secateur")
+    assert {each.layer: each.kernel for each in loaded.kernels()}[layer] == kernel
+
+
+def test_kernels_that_are_new_are_measured(exported: Path, tmp_path: Path) -> None:
+    cache = tmp_path / "kernels.json"
+    sc.compile(exported, threads=1, cache=cache)
+    content = json.loads(cache.read_text())
+    for times in content["microseconds"].values():
+        times.popitem()
+        times["gone"] = 0.001
+    cache.write_text(json.dumps(content))
+    program = sc.compile(exported, threads=1, cache=cache)
+    assert "gone" not in {layer.kernel for layer in program.kernels()}
+    assert "gone" not in cache.read_text()
+
+
+@pytest.mark.parametrize(
+    ("example", "message"),
+    [
+        (torch.ones(1, 1, 8, 9), "which differs in dimension 3"),
+        ((torch.ones(1, 1, 8, 8), torch.ones(1)), "expected 1 inputs"),
+        ("digits", "expected a NumPy array or a torch tensor, found str"),
+        (np.ones((1, 1, 8, 8)), "expected float32, found float64"),
+    ],
+    ids=["shape", "number", "kind", "type"],
+)
+def test_an_example_that_does_not_fit(exported: Path, example: object, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        sc.compile(exported, example, measure=False)

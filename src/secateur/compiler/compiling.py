@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -18,14 +19,17 @@ from secateur.compiler.tuning import tuned
 from secateur.errors import ConfigurationError, MissingExtraError, StorageError
 from secateur.format.graph import Convolution, Graph, Linear, reads, resolve
 from secateur.format.layouts import Order, PackedWeight, ValueType
-from secateur.format.model import Model
+from secateur.format.model import KernelChoice, Model
 from secateur.format.packing import pack
 from secateur.format.values import round_values
-from secateur.runtime.arrays import DTYPES
+from secateur.records import cpu_name
+from secateur.runtime.arrays import DTYPES, batch_of, input_arrays
 from secateur.runtime.program import Program
 
 # Above this density a linear layer starts out by rows; measuring may turn it round.
 _COLUMNS_BELOW = 0.5
+# The kernels of linear layers that run in one order alone.
+_ORDERS: Mapping[str, Order] = {"inputs": "columns", "outputs": "rows", "dense": "rows"}
 
 
 def compile(  # the field's word; nobody needs the built-in beside it
@@ -94,7 +98,11 @@ def compile(  # the field's word; nobody needs the built-in beside it
         network = network_of_module(source, given)
     else:
         network = load_network(source)
-    model = packed(network.graph, network.constants, values=values, batch=batches[0])
+    asked = dict(kernels or {})
+    model = packed(network.graph, network.constants, values=values, batch=batches[0], kernels=asked)
+    if given is not None:
+        wanted = Program(model, threads=threads).inputs
+        batch_of(input_arrays(given, wanted), wanted)
     if measure:
         path = default_cache() if cache is None else Path(cache)
         remembered = read_times(path)
@@ -106,19 +114,47 @@ def compile(  # the field's word; nobody needs the built-in beside it
                 inputs,
                 batch=size,
                 threads=Program(model, threads=threads).threads,
-                reorder=turn == 0,
+                reorder=_free(model.graph, asked) if turn == 0 else frozenset(),
                 remembered=remembered,
             )
         if remembered != known:
             # A cache folder that cannot be written costs time alone; a file that was asked for is an order.
             with suppress(*(() if cache is not None else (StorageError,))):
                 write_times(path, remembered)
-    program = Program(model, threads=threads, kernels=kernels)
+    program = Program(decided(model, asked, batches[0], threads), threads=threads, kernels=kernels)
     program.bind(batches[0])
     return program
 
 
-def packed(graph: Graph, constants: Mapping[str, NDArray[Any]], *, values: ValueType, batch: int) -> Model:
+def decided(model: Model, kernels: Mapping[str, str], batch: int, threads: int | None) -> Model:
+    """A model that keeps kernels which were asked for, whatever was measured: a file of it has them too.
+
+    Args:
+        model: Graph, weights and choices.
+        kernels: Kernels by layer name.
+        batch: The batch size they are for, where nothing was measured.
+        threads: The number of threads, likewise.
+
+    Returns:
+        The same model where no kernels were asked for.
+    """
+    if not kernels:
+        return model
+    measured = Program(model, threads=threads)
+    choices = model.choices or (KernelChoice(measured.isa, cpu_name(), batch, measured.threads, {}),)
+    return replace(
+        model, choices=tuple(replace(each, kernels={**each.kernels, **kernels}) for each in choices)
+    )
+
+
+def packed(
+    graph: Graph,
+    constants: Mapping[str, NDArray[Any]],
+    *,
+    values: ValueType,
+    batch: int,
+    kernels: Mapping[str, str] | None = None,
+) -> Model:
     """Pack the weights of a network.
 
     Args:
@@ -127,6 +163,7 @@ def packed(graph: Graph, constants: Mapping[str, NDArray[Any]], *, values: Value
         values: What the weights' values are rounded to.
         batch: The batch size that it shall be fastest at: it decides whether linear weights start out by
             rows or by columns.
+        kernels: Kernels by layer name that shall run: their weights are laid out as these want them.
 
     Returns:
         The model, without kernel choices.
@@ -139,7 +176,8 @@ def packed(graph: Graph, constants: Mapping[str, NDArray[Any]], *, values: Value
             numbers = constants[node.weight]
             rounded = round_values(np.ascontiguousarray(numbers, np.float32), values, node.weight)
             vanished += rounded.vanished
-            weights[node.weight] = pack(rounded.values, order=_order(node, numbers, batch))
+            order = _order(node, numbers, batch, (kernels or {}).get(node.name))
+            weights[node.weight] = pack(rounded.values, order=order)
     tensors = {name: np.asarray(array, order="C") for name, array in constants.items() if name not in weights}
     provenance = {"vanished": vanished} if vanished else {}
     return Model(graph=graph, weights=weights, tensors=tensors, provenance=provenance)
@@ -203,11 +241,20 @@ def _told_apart(
     return replace(graph, nodes=nodes, constants=(*graph.constants, *names.values())), both
 
 
-def _order(node: Convolution | Linear, numbers: NDArray[Any], batch: int) -> Order:
+def _order(node: Convolution | Linear, numbers: NDArray[Any], batch: int, kernel: str | None) -> Order:
     if isinstance(node, Convolution):
         return "rows"
+    if kernel in _ORDERS:
+        return _ORDERS[kernel]
     sparse = np.count_nonzero(numbers) < _COLUMNS_BELOW * numbers.size
     return "columns" if sparse and batch == 1 else "rows"
+
+
+def _free(graph: Graph, kernels: Mapping[str, str]) -> frozenset[str]:
+    """The layers whose weights may be laid out anew: nobody asked for their kernel or shares them."""
+    nodes = [node for node in graph.nodes if isinstance(node, Convolution | Linear)]
+    readers = Counter(node.weight for node in nodes)
+    return frozenset(node.name for node in nodes if node.name not in kernels and readers[node.weight] == 1)
 
 
 def _batches(batch: int | Sequence[int]) -> tuple[int, ...]:

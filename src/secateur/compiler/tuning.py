@@ -36,7 +36,7 @@ def tuned(
     *,
     batch: int,
     threads: int,
-    reorder: bool,
+    reorder: frozenset[str],
     remembered: dict[str, dict[str, float]],
 ) -> Model:
     """Time the kernels of every weighted layer and let the model keep the fastest.
@@ -47,8 +47,9 @@ def tuned(
             inputs are zero decides between kernels.
         batch: The batch size of the inputs.
         threads: With how many threads.
-        reorder: Whether linear weights may be packed in the other order where that is faster.
-        remembered: Times of layers that were measured before, by `layer_key`; new ones are added.
+        reorder: The layers whose weights may be packed in the other order where that is faster.
+        remembered: Times of layers that were measured before, by `layer_key`; new ones are added, and those
+            of other kernels than there are now are measured again.
 
     Returns:
         The model with one more kernel choice, and perhaps with some weights in another order.
@@ -59,14 +60,15 @@ def tuned(
     weights = dict(model.weights)
     isa = Program(model, threads=threads).isa
     for node in _weighted(model.graph):
-        orders = _orders(node, weights[node.weight]) if reorder else [weights[node.weight]]
+        orders = _orders(node, weights[node.weight]) if node.name in reorder else [weights[node.weight]]
         best: tuple[float, PackedWeight] | None = None
         for weight in orders:
             layer = _alone(model, node, weight, batch)
             key = layer_key(node, layer, isa=isa, threads=threads)
-            if key not in remembered:
+            candidates = Program(layer, threads=threads).candidates(node.name)
+            if set(remembered.get(key, ())) != set(candidates):
                 given = [reaching[name] for name in layer.graph.inputs]
-                remembered[key] = _times(layer, node, given, threads)
+                remembered[key] = _times(layer, node, candidates, given, threads)
             times = remembered[key]
             microseconds[node.name] = {**microseconds.get(node.name, {}), **times}
             kernel = min(times, key=times.__getitem__)
@@ -189,10 +191,11 @@ def _fixed(value: Value, batch: int) -> Value:
     return replace(value, shape=resolve(value.shape, batch))
 
 
-def _times(layer: Model, node: WeightedNode, given: list[NDArray[Any]], threads: int) -> dict[str, float]:
-    probe = Program(layer, threads=threads)
+def _times(
+    layer: Model, node: WeightedNode, kernels: Sequence[str], given: list[NDArray[Any]], threads: int
+) -> dict[str, float]:
     contenders: dict[str, Callable[[int], Sequence[int]]] = {}
-    for kernel in probe.candidates(node.name):
+    for kernel in kernels:
         program = Program(layer, threads=threads, kernels={node.name: kernel})
         contenders[kernel] = program.timer(given, threads)
     return in_turns(contenders)
