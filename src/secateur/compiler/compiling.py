@@ -244,7 +244,7 @@ def _told_apart(
 def _order(node: Convolution | Linear, numbers: NDArray[Any], batch: int, kernel: str | None) -> Order:
     if isinstance(node, Convolution):
         return "rows"
-    if kernel in _ORDERS:
+    if kernel is not None and kernel in _ORDERS:
         return _ORDERS[kernel]
     sparse = np.count_nonzero(numbers) < _COLUMNS_BELOW * numbers.size
     return "columns" if sparse and batch == 1 else "rows"
