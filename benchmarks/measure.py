@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import final
 
-from scipy.stats import binom
-
 from secateur.errors import ConfigurationError
 
 
@@ -67,27 +65,6 @@ def interleaved(contestants: Sequence[Contestant], rounds: int, warmup: int = 1)
             if number >= 0:
                 samples[turn].append(milliseconds)
     return samples
-
-
-def median_interval(samples: Sequence[float], confidence: float = 0.95) -> tuple[float, float]:
-    """An interval for the median that assumes nothing of the distribution: two order statistics.
-
-    Args:
-        samples: At least one.
-        confidence: In 0..1. With fewer than six samples 95 % cannot be had; then it is the whole range.
-
-    Returns:
-        Lower and upper end.
-
-    Example:
-        >>> median_interval(list(range(1, 101)))
-        (40.0, 61.0)
-    """
-    ordered = sorted(samples)
-    # P(fewer than k of n samples lie below the median) follows the fair coin.
-    below = int(binom.ppf((1 - confidence) / 2, len(ordered), 0.5))
-    low = max(below - 1, 0)
-    return float(ordered[low]), float(ordered[len(ordered) - 1 - low])
 
 
 def resident_bytes() -> tuple[int, int]:

@@ -11,7 +11,7 @@ import numpy as np
 from rich import box
 from rich.table import Table
 
-from benchmarks.measure import median_interval
+from secateur.benchmarking.statistics import median_interval
 
 
 class Row(Protocol):

@@ -4,10 +4,11 @@ import time
 
 import numpy as np
 import pytest
-from benchmarks.measure import Contestant, interleaved, median_interval, resident_bytes
+from benchmarks.measure import Contestant, interleaved, resident_bytes
 from hypothesis import given
 from hypothesis import strategies as st
 
+from secateur.benchmarking.statistics import median_interval
 from secateur.errors import ConfigurationError
 
 
