@@ -49,10 +49,10 @@ class Effort:
     """
 
     threads: int = 2
-    lenet_steps: int = 20
-    lenet_rounds: int = 100
+    lenet_steps: int = 100
+    lenet_rounds: int = 40
     vgg_batch: int = 8
-    vgg_rounds: int = 5
+    vgg_rounds: int = 9
     epoch_images: int = 55_000
     epoch_rounds: int = 11
     mask_network: str = "vgg-16"

@@ -425,6 +425,7 @@ def test_what_is_kept_to_compare_with_is_what_is_there() -> None:
     assert isinstance(guard, StepGuard)
     buffers = [optimizer.state[model[index].weight]["momentum_buffer"] for index in (0, 3)]
     expected = [id(model[0].weight), id(model[3].weight), *map(id, buffers)]
-    assert [id(tensor) for tensor in guard._tensors] == expected
+    assert guard._seen is not None
+    assert [id(tensor) for tensor in guard._seen.tensors] == expected
     pruner.detach()
     assert pruner._guard is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -40,10 +41,7 @@ class StepGuard:
 
     def __init__(self, optimizer: Optimizer) -> None:
         self._optimizer = optimizer
-        self._signature: list[int] | None = None
-        # The tensors that it is of, and their memory, lest another be found at the same address.
-        self._tensors: list[Tensor] = []
-        self._memory: list[Tensor] = []
+        self._seen: _Seen | None = None
 
     def mask_gradients(
         self, factors: Factors, step: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -60,13 +58,14 @@ class StepGuard:
             True if pruned weights and their states will be zero after the step; False if they must be
             enforced, and nothing was done.
         """
+        seen = self._seen
         return (
-            self._signature is not None
+            seen is not None
             and step % FULL_EVERY != 0
             and not (len(args) > 1 or kwargs)
             and self._is_alone()
             and leaves_zeros_alone(self._optimizer, factors)
-            and self._signature == _signature(self._found(factors))
+            and seen.is_unchanged(self._optimizer)
             and multiply_gradients_(factors)
         )
 
@@ -77,22 +76,12 @@ class StepGuard:
             factors: From `secateur.pruning.enforcement.make_factors`.
             held: Whether it was a step of masked gradients.
         """
-        if held and self._signature is not None:
+        if held and self._seen is not None:
             # Nothing but the optimizer's own arithmetic ran: the tensors are those of before, written to.
             # (Were they not, the next step would be enforced in full.)
-            self._signature[: len(self._tensors)] = _versions(self._tensors)
+            self._seen.versions = versions_of(self._seen.tensors)
         else:
-            self._tensors = self._found(factors)
-            self._memory = [tensor.detach() for tensor in self._tensors]
-            self._signature = _signature(self._tensors)
-
-    def _found(self, factors: Factors) -> list[Tensor]:
-        state = self._optimizer.state
-        tensors: list[Tensor] = [weight for weight, _ in factors]
-        for weight, _ in factors:
-            if weight in state:  # asking with [] would create an empty state
-                tensors += [value for value in state[weight].values() if isinstance(value, Tensor)]
-        return tensors
+            self._seen = _Seen(self._optimizer, [weight for weight, _ in factors])
 
     def _is_alone(self) -> bool:
         # There is no public way to ask who else has hooks.
@@ -102,6 +91,55 @@ class StepGuard:
             and not torch_optimizer._global_optimizer_pre_hooks
             and not torch_optimizer._global_optimizer_post_hooks
         )
+
+
+@final
+class _Seen:
+    """What weights and states were when they were last known to be zero at pruned places.
+
+    It is looked at in every step, between one second of arithmetic and the next, when Python's own code is no
+    longer in any cache: a line here costs several times what it costs in a loop of its own. So no weight is
+    looked up in the optimizer's state (hashing one is a call of Python code); all states are compared.
+
+    Args:
+        optimizer: The optimizer itself, without a wrapper.
+        weights: Those under pruning.
+    """
+
+    def __init__(self, optimizer: Optimizer, weights: list[Tensor]) -> None:
+        state = optimizer.state
+        self.tensors = list(weights)
+        for weight in weights:
+            if weight in state:  # asking with [] would create an empty state
+                self.tensors += [value for value in state[weight].values() if isinstance(value, Tensor)]
+        self.versions = versions_of(self.tensors)
+        self._addresses = [tensor.data_ptr() for tensor in self.tensors]
+        # Kept, lest other memory be found at the same address, or another object under the same identity.
+        self._memory = [tensor.detach() for tensor in self.tensors]
+        self._state = state
+        self._values = _values_of(state)
+
+    def is_unchanged(self, optimizer: Optimizer) -> bool:
+        """Whether nobody has written to or replaced a weight or a state since."""
+        return (
+            optimizer.state is self._state
+            and versions_of(self.tensors) == self.versions
+            and [tensor.data_ptr() for tensor in self.tensors] == self._addresses
+            and _same(_values_of(self._state), self._values)
+        )
+
+
+def versions_of(tensors: list[Tensor]) -> list[int]:
+    """How often each tensor was written to, as PyTorch counts."""
+    return [tensor._version for tensor in tensors]
+
+
+def _values_of(state: Mapping[Any, Mapping[str, object]]) -> list[object]:
+    return [value for values in state.values() for value in values.values()]
+
+
+def _same(values: list[object], others: list[object]) -> bool:
+    return len(values) == len(others) and all(map(operator.is_, values, others))
 
 
 def leaves_zeros_alone(optimizer: Optimizer, factors: Factors) -> bool:
@@ -134,7 +172,6 @@ def leaves_zeros_alone(optimizer: Optimizer, factors: Factors) -> bool:
     return False
 
 
-@torch.no_grad()
 def multiply_gradients_(factors: Factors) -> bool:
     """Set the gradients of pruned weights to zero, ``g <- g m``.
 
@@ -147,11 +184,19 @@ def multiply_gradients_(factors: Factors) -> bool:
     gradients = [(weight.grad, factor) for weight, factor in factors if weight.grad is not None]
     if not all(_is_writable(gradient) for gradient, _ in gradients):
         return False
+    together: list[Tensor] = []
+    their_factors: list[Tensor] = []
     for gradient, factor in gradients:
         if factor.dtype == torch.bool and gradient.device.type == "cpu":
             multiply_piecewise_([gradient], factor)
+        elif gradient.dtype == factor.dtype:
+            together.append(gradient)
+            their_factors.append(factor)
         else:
-            gradient.mul_(factor)  # one by one: torch._foreach_mul_ was no faster for a handful of weights
+            gradient.mul_(factor)
+    if together:
+        # Neither is part of a graph: `no_grad` would cost as much again as the smallest layer.
+        torch._foreach_mul_(together, their_factors)
     return True
 
 
@@ -163,11 +208,3 @@ def _is_writable(gradient: Tensor) -> bool:
         and not gradient.is_inference()
         and (gradient.is_contiguous() or gradient.is_contiguous(memory_format=torch.channels_last))
     )
-
-
-def _signature(tensors: list[Tensor]) -> list[int]:
-    return [*_versions(tensors), *map(id, tensors), *[tensor.data_ptr() for tensor in tensors]]
-
-
-def _versions(tensors: list[Tensor]) -> list[int]:
-    return [tensor._version for tensor in tensors]
