@@ -24,8 +24,9 @@ if TYPE_CHECKING:
     from secateur.pruning.schedules import Cubic, Geometric, GrowingQuality, Linear, OneShot
     from secateur.pruning.scores import ProbabilisticMagnitude, Random, lamp, magnitude
     from secateur.recipes.builtin import builtin_recipe
+    from secateur.recipes.cut import DensityCut, GlobalCut, QualityCut
     from secateur.recipes.driver import train_prune_retrain
-    from secateur.recipes.plan import DensityCut, GlobalCut, Plan, QualityCut, Recipe, read_recipe
+    from secateur.recipes.plan import Plan, Recipe, read_recipe
     from secateur.recipes.result import RunResult, read_result
     from secateur.runtime.load import load
     from secateur.runtime.program import Program
@@ -41,9 +42,9 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "Criterion": ("secateur.pruning.criteria", "train"),
     "Cubic": ("secateur.pruning.schedules", "train"),
     "Density": ("secateur.pruning.criteria", "train"),
-    "DensityCut": ("secateur.recipes.plan", "train"),
+    "DensityCut": ("secateur.recipes.cut", "train"),
     "Geometric": ("secateur.pruning.schedules", "train"),
-    "GlobalCut": ("secateur.recipes.plan", "train"),
+    "GlobalCut": ("secateur.recipes.cut", "train"),
     "GlobalDensity": ("secateur.pruning.criteria", "train"),
     "Gradual": ("secateur.pruning.gradual", "train"),
     "GrowingQuality": ("secateur.pruning.schedules", "train"),
@@ -56,7 +57,7 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "Program": ("secateur.runtime.program", "all"),
     "ProbabilisticMagnitude": ("secateur.pruning.scores", "train"),
     "Pruner": ("secateur.pruning.pruner", "train"),
-    "QualityCut": ("secateur.recipes.plan", "train"),
+    "QualityCut": ("secateur.recipes.cut", "train"),
     "Random": ("secateur.pruning.scores", "train"),
     "Recipe": ("secateur.recipes.plan", "train"),
     "Regularisation": ("secateur.pruning.regularisation", "train"),

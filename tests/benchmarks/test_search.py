@@ -11,7 +11,7 @@ from benchmarks.search import EFFORTS, FIXED, SEARCH, ZERO, Effort, main, paper_
 from benchmarks import search as module
 from secateur.networks import NETWORKS, build_network
 from secateur.pruning.layers import select_weights
-from secateur.recipes.plan import DensityCut, GlobalCut
+from secateur.recipes.cut import DensityCut, GlobalCut
 from secateur.recipes.target import MaxErrorIncrease, MaxWeights
 from secateur.training.task import image_task
 from tests.cli.test_main import big_blobs

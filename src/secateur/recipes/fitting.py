@@ -11,8 +11,10 @@ from torch import Tensor, nn
 from secateur.errors import ConfigurationError, UnsupportedModelError
 from secateur.pruning.channel_graph import channel_graph
 from secateur.pruning.layers import aliases, prunable_weights, resolve_layer_values, select_weights
+from secateur.recipes.cut import DensityCut, GlobalCut, QualityCut
 from secateur.recipes.dropout import ruled_dropouts, set_dropout
-from secateur.recipes.plan import DensityCut, GlobalCut, Plan, QualityCut, Recipe
+from secateur.recipes.plan import Plan, Recipe
+from secateur.recipes.turns import check_turns
 from secateur.training.freezing import train_only
 from secateur.training.phase import Phase
 from secateur.training.seeding import seeded
@@ -89,7 +91,9 @@ def check_fits(plan: Plan, model: Callable[[], nn.Module], task: Task, seed: int
             resolve_layer_values(list(chosen), plan.cut.layers, aliases(prunable_weights(network)))
         case GlobalCut() | None:
             pass
-    phases: Sequence[Phase] = (*plan.dense, *plan.retrain, *(plan.final or ()))
+    check_turns(plan.turns, list(chosen), aliases(prunable_weights(network)))
+    in_turns = [phase for turn in plan.turns for phase in turn.retrain]
+    phases: Sequence[Phase] = (*plan.dense, *in_turns, *plan.retrain, *(plan.final or ()))
     for phase in phases:
         with train_only(network, phase.only):
             continue

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, assert_never, final
+from typing import Annotated, Any, Literal, final
 
 import yaml
 from pydantic import (
@@ -20,105 +20,10 @@ from pydantic import (
 from secateur.datasets import DATASETS
 from secateur.errors import ConfigurationError
 from secateur.networks import NETWORKS
-from secateur.pruning.allocation import ALLOCATIONS
-from secateur.pruning.criteria import Criterion, Density, GlobalDensity, StdThreshold
-from secateur.pruning.schedules import Cubic, Geometric, GrowingQuality, Linear, OneShot
-from secateur.pruning.scores import ProbabilisticMagnitude, Random, Score, lamp, magnitude
+from secateur.recipes.cut import Cut, GlobalCut
 from secateur.recipes.target import Search, Target
 from secateur.training.configuration import Frozen, mistakes
-from secateur.training.phase import Fraction, NotNegative, Phase, Positive
-
-DensityValue = Annotated[float, Field(gt=0, le=1)]
-ScoreName = Literal["magnitude", "lamp", "random", "probabilistic"]
-PathName = Literal["geometric", "linear", "cubic", "one-shot"]
-_PATHS: Mapping[PathName, type[Geometric | Linear | Cubic | OneShot]] = {
-    "geometric": Geometric,
-    "linear": Linear,
-    "cubic": Cubic,
-    "one-shot": OneShot,
-}
-
-
-@final
-class QualityCut(Frozen):
-    """The paper's threshold, ``quality x standard deviation`` of each layer, growing round by round.
-
-    Attributes:
-        quality: The quality parameter of the last round.
-        initial: That of the round before the first; the rounds between rise in equal steps.
-        layers: The last round's quality by layer pattern; earlier rounds scale it in proportion.
-    """
-
-    kind: Literal["quality"] = "quality"
-    quality: Positive
-    initial: NotNegative = 0.0
-    layers: Mapping[str, Positive] = {}
-
-    @model_validator(mode="after")
-    def _grows(self) -> QualityCut:
-        if self.initial > self.quality:
-            raise ValueError(f"initial ({self.initial}) must not be above quality ({self.quality})")
-        return self
-
-    def at(self, progress: float, seed: int) -> Criterion:
-        """The criterion at a fraction of the rounds."""
-        del seed
-        quality = GrowingQuality(final=self.quality, initial=self.initial)(progress)
-        share = quality / self.quality
-        return StdThreshold(quality, {layer: own * share for layer, own in self.layers.items()})
-
-
-@final
-class DensityCut(Frozen):
-    """An exact density in every layer.
-
-    Attributes:
-        density: Of all weights, at the end.
-        layers: Density at the end by layer pattern, where it differs.
-        path: How the rounds lead there.
-        score: What is kept first.
-        allocation: How ``density`` is shared out among layers without one of their own.
-    """
-
-    kind: Literal["density"] = "density"
-    density: DensityValue
-    layers: Mapping[str, DensityValue] = {}
-    path: PathName = "geometric"
-    score: ScoreName = "magnitude"
-    allocation: Literal["uniform", "erdos-renyi", "erdos-renyi-kernel"] = "uniform"
-
-    def at(self, progress: float, seed: int) -> Criterion:
-        """The criterion at a fraction of the rounds."""
-        path = _PATHS[self.path]
-        return Density(
-            path(self.density)(progress),
-            {layer: path(final)(progress) for layer, final in self.layers.items()},
-            _score(self.score, seed),
-            ALLOCATIONS[self.allocation],
-        )
-
-
-@final
-class GlobalCut(Frozen):
-    """One ranking over all layers.
-
-    Attributes:
-        density: Of all weights, at the end.
-        path: How the rounds lead there.
-        score: What is kept first; it must be comparable across layers.
-    """
-
-    kind: Literal["global"] = "global"
-    density: DensityValue
-    path: PathName = "geometric"
-    score: ScoreName = "magnitude"
-
-    def at(self, progress: float, seed: int) -> Criterion:
-        """The criterion at a fraction of the rounds."""
-        return GlobalDensity(_PATHS[self.path](self.density)(progress), _score(self.score, seed))
-
-
-Cut = Annotated[QualityCut | DensityCut | GlobalCut, Field(discriminator="kind")]
+from secateur.training.phase import Fraction, Phase, Positive
 
 
 @final
@@ -168,6 +73,19 @@ class GradualCut(Frozen):
 
 
 @final
+class Turn(Frozen):
+    """Layers that are cut, and may retrain, before the others have their turn.
+
+    Attributes:
+        layers: Patterns of the layers that are cut, as far as the round goes.
+        retrain: The phases that follow, one after another; `only` says what trains in them.
+    """
+
+    layers: tuple[str, ...] = Field(min_length=1, strict=False)
+    retrain: tuple[Phase, ...] = Field(min_length=1, strict=False)
+
+
+@final
 class Plan(Frozen):
     """Train, then prune and retrain: for a number of rounds, or until a budget is used up.
 
@@ -177,6 +95,8 @@ class Plan(Frozen):
         target: Instead of a cut, a budget; what is cut is then searched for.
         search: How it is searched for.
         rounds: How often; each round cuts further and retrains.
+        turns: Layers that each round cuts and retrains first, one turn after another; then the layers that
+            are in no turn are cut, and `retrain` follows (the paper's way with deep networks, section 3.3).
         retrain: How each round retrains: its phases, one after another.
         final: How the last round retrains, if differently.
         exclude: Layer patterns that are left alone.
@@ -195,6 +115,7 @@ class Plan(Frozen):
     target: Target | None = None
     search: Search = Search()
     rounds: int = Field(default=1, ge=1)
+    turns: tuple[Turn, ...] = Field(default=(), strict=False)
     retrain: tuple[Phase, ...] = Field(min_length=1, strict=False)
     final: tuple[Phase, ...] | None = Field(default=None, strict=False)
     exclude: tuple[str, ...] = Field(default=(), strict=False)
@@ -238,12 +159,27 @@ class Plan(Frozen):
             raise ValueError("a gradual cut is made in the first phase of retraining, which has no epochs")
         return self
 
+    @model_validator(mode="after")
+    def _takes_turns(self) -> Plan:
+        if not self.turns:
+            return self
+        if self.target is not None or isinstance(self.cut, GlobalCut):
+            raise ValueError(
+                "turns cut some layers before the others, and a search or one ranking over all layers looks "
+                "at all of them: give a cut of kind quality or density, or leave turns away"
+            )
+        if self.gradual is not None or not isinstance(self.survivors, Keep):
+            raise ValueError("turns cut at once and keep the survivors: no gradual, no survivors")
+        return self
+
     @model_serializer(mode="wrap")
     def _without_the_other_way(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # A run is known by these values: what does not concern it must not change its name.
         values: dict[str, Any] = serialise(self)
         for key in ("cut", "rounds") if self.cut is None else ("target", "search"):
             values.pop(key, None)
+        if not self.turns:
+            values.pop("turns", None)
         return values
 
     def phases_of(self, number: int) -> tuple[Phase, ...]:
@@ -334,20 +270,6 @@ def read_recipe(path: Path | str) -> Recipe:
     except yaml.YAMLError as error:
         raise ConfigurationError(f"{path} is not YAML: {error}") from error
     return parse_recipe(content, str(path))
-
-
-def _score(name: ScoreName, seed: int) -> Score:
-    match name:
-        case "magnitude":
-            return magnitude
-        case "lamp":
-            return lamp
-        case "random":
-            return Random(seed)
-        case "probabilistic":
-            return ProbabilisticMagnitude(seed)
-        case _:
-            assert_never(name)
 
 
 @final

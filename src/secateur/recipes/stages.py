@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from secateur.pruning.compaction import compact, expand_into
 from secateur.pruning.gradual import Gradual
-from secateur.pruning.layers import aliases, prunable_weights
+from secateur.pruning.layers import aliases, prunable_weights, select_weights
 from secateur.pruning.masks import Masks
 from secateur.pruning.pruner import Pruner
 from secateur.recipes.dropout import follow_dropout_rule, set_dropout
@@ -23,6 +23,7 @@ from secateur.recipes.price import Timer, price_of
 from secateur.recipes.reachable import Reachable, reachable
 from secateur.recipes.run_folder import RunFolder, StageState
 from secateur.recipes.search import Choose, Found, search
+from secateur.recipes.turns import cut_in_turn
 from secateur.training.checkpoint import load_into
 from secateur.training.distillation import Distillation, teach
 from secateur.training.evaluation import evaluate
@@ -96,9 +97,12 @@ class Stages:
         return self._stage("dense", 0, self.plan.dense, make)
 
     def rounds(self) -> Sequence[tuple[str, StageState]]:
-        """The dense network and every round's, by name."""
+        """The dense network and every round's, by name; a round's turns come before it."""
         stages = [("dense", self.dense)]
         for number in range(1, self.plan.rounds + 1):
+            for turn in range(len(self.plan.turns)):
+                name = f"round-{number:02d}-turn-{turn + 1}"
+                stages.append((name, self._turn(name, number, turn, stages[-1][1])))
             stages.append((f"round-{number:02d}", self.round(number, stages[-1][1])))
         return stages
 
@@ -157,19 +161,31 @@ class Stages:
 
     def round(self, number: int, before: StageState) -> StageState:
         """Steps 2 and 3: prune connections, train the weights that are left."""
-        phases = self.plan.phases_of(number)
+        name, phases = f"round-{number:02d}", self.plan.phases_of(number)
 
         def make() -> StageState:
-            return self._prune_and_retrain(number, before, phases)
+            return self._prune_and_retrain(name, number, before, phases, None)
 
-        return self._stage(f"round-{number:02d}", number, phases, make)
+        return self._stage(name, number, phases, make)
 
-    def _prune_and_retrain(self, number: int, before: StageState, phases: tuple[Phase, ...]) -> StageState:
-        name, plan = f"round-{number:02d}", self.plan
+    def _turn(self, name: str, number: int, turn: int, before: StageState) -> StageState:
+        """Steps 2 and 3 for some of the layers, ahead of the others."""
+        phases = self.plan.turns[turn].retrain
+
+        def make() -> StageState:
+            return self._prune_and_retrain(name, number, before, phases, turn)
+
+        return self._stage(name, number, phases, make)
+
+    def _prune_and_retrain(
+        self, name: str, number: int, before: StageState, phases: tuple[Phase, ...], turn: int | None
+    ) -> StageState:
+        plan = self.plan
         model, pruner = self._taken_up(before)
         target = self._reachable(number / plan.rounds, model, pruner)
         if plan.gradual is None:
-            pruner.prune(target.criterion)
+            weights = select_weights(model, None, plan.exclude or None)
+            cut_in_turn(pruner, weights, target.criterion, aliases(prunable_weights(model)), plan.turns, turn)
         dead = self._sweep(pruner)
         self._choose_survivors(model, pruner, number)
         rates = follow_dropout_rule(model, pruner.masks, plan, self.task.image_shape)
@@ -178,7 +194,9 @@ class Stages:
             dead = self._sweep(pruner)
         masks = pruner.finalize()
         capped = {layer: dict(found) for layer, found in target.capped.items()}
-        notes = _notes(dead, rates) | {"asked": target.asked, "capped": capped}
+        # Until every layer had its turn, the network is not at what the cut asks of the whole.
+        asked = target.asked if turn is None else None
+        notes = _notes(dead, rates) | {"asked": asked, "capped": capped}
         return StageState(_state(model), masks, [record.to_json() for record in records], notes)
 
     def _taken_up(self, before: StageState) -> tuple[nn.Module, Pruner]:
