@@ -63,7 +63,7 @@ def _state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def _error(model: nn.Module, task: Task) -> float:
-    return evaluate(model, task.test_images, task.test_labels).error
+    return evaluate(model, task.test()).error
 
 
 def _cut(task: Task, seed: int, dense: State, density: float) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import final
@@ -23,7 +23,7 @@ from secateur.pruning.criteria import GlobalDensity
 from secateur.pruning.pruner import Pruner
 from secateur.training.loop import run_phases
 from secateur.training.phase import Phase, Sgd
-from secateur.training.task import Task, image_task
+from secateur.training.task import ImagesInMemory, Task, image_task
 
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist"
 COMPRESSION = 12
@@ -208,12 +208,10 @@ def bare_epoch(
 def epoch(effort: Effort, folder: Path = MNIST) -> list[Row]:
     """An epoch of the driver on LeNet-300-100 at batch 64, beside a bare loop over the same tensors."""
     validated, source = _task(folder, effort.epoch_images)
-    alone = Task(
-        **{
-            **vars(validated),
-            "validation_images": validated.validation_images[:1],
-            "validation_labels": validated.validation_labels[:1],
-        }
+    alone = replace(
+        validated,
+        validation_images=validated.validation_images[:1],
+        validation_labels=validated.validation_labels[:1],
     )
     images = validated.images.take(validated.train, torch.zeros_like(validated.train))
     labels = validated.labels[validated.train]
@@ -264,7 +262,7 @@ def masks(effort: Effort) -> list[Row]:
     return rows
 
 
-def _task(folder: Path, images: int) -> tuple[Task, str]:
+def _task(folder: Path, images: int) -> tuple[ImagesInMemory, str]:
     """The task, whose training images are exactly as many as asked for, and where they come from."""
     held_out = 5_000
     if folder.is_dir():
@@ -276,7 +274,7 @@ def _task(folder: Path, images: int) -> tuple[Task, str]:
         dataset = ImageDataset(pixels, labels, pixels[:100], labels[:100], 10, "random pixels")
         source = dataset.source
     task = image_task(dataset, validation=held_out)
-    return Task(**{**vars(task), "train": task.train[:images]}), source
+    return replace(task, train=task.train[:images]), source
 
 
 def _repeat(function: Callable[[], object], times: int) -> None:

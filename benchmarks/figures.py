@@ -105,8 +105,7 @@ def scan(run: Run, network: str, task: Task, path: Path) -> Sensitivity:
     return scan_to_file(
         path,
         model,
-        task.validation_images,
-        task.validation_labels,
+        *task.sample(),
         subject={"run": run.identity["name"], "seed": run.identity["seed"], "network": network},
         densities=DENSITIES,
     )

@@ -22,13 +22,14 @@ from torch import Tensor, nn
 
 from benchmarks.masks_cost import quickly_initialised
 from secateur.analysis.sensitivity import DENSITIES, LayerSensitivity, ScanObserver, Sensitivity, sensitivity
-from secateur.networks import NETWORKS
+from secateur.networks import PAPER_NETWORKS
 from secateur.pruning.criteria import Density, compute_masks
 from secateur.pruning.layers import select_weights
 from secateur.pruning.masks import Masks
 from secateur.records import content_hash, provenance
 from secateur.storage import write_json
 from secateur.training.evaluation import evaluate
+from secateur.training.task import in_chunks
 
 LIMIT = 0.6
 
@@ -82,9 +83,9 @@ def measure(name: str, images: int, batch: int, densities: Sequence[float], chec
     Returns:
         The times.
     """
-    model = quickly_initialised(NETWORKS[name].factory).eval()
+    model = quickly_initialised(PAPER_NETWORKS[name].factory).eval()
     draw = torch.Generator().manual_seed(0)
-    inputs = torch.randn(images, *NETWORKS[name].input_shape, generator=draw)
+    inputs = torch.randn(images, *PAPER_NETWORKS[name].input_shape, generator=draw)
     labels = torch.randint(10, (images,), generator=draw)
     evaluations: list[float] = []
     by_clock: list[float] = []
@@ -111,7 +112,7 @@ def measure(name: str, images: int, batch: int, densities: Sequence[float], chec
 def _evaluate(model: nn.Module, images: Tensor, labels: Tensor, batch: int) -> float:
     # `evaluate` takes a thousand images at a time, so a part of them is one batch.
     losses = [
-        evaluate(model, part, of).loss * len(of)
+        evaluate(model, [(part, of)]).loss * len(of)
         for part, of in zip(torch.split(images, batch), torch.split(labels, batch), strict=True)
     ]
     return sum(losses) / len(labels)
@@ -133,7 +134,7 @@ def _check(
         before = weights[name].detach().clone()
         mask = compute_masks({name: weights[name]}, Density(point.density))[name]
         Masks({name: mask}).apply_({name: weights[name]})
-        whole = evaluate(model, images, labels)
+        whole = evaluate(model, in_chunks(images, labels))
         assert (whole.loss, whole.error) == (point.loss, point.error), f"{name} at {point.density}"
         with torch.no_grad():
             weights[name].copy_(before)
@@ -159,7 +160,7 @@ def result(cost: ScanCost, command: str, settings: Mapping[str, Any], load: floa
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure, print and write the result; see ``--help``."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--network", choices=list(NETWORKS), default="vgg-16")
+    parser.add_argument("--network", choices=list(PAPER_NETWORKS), default="vgg-16")
     parser.add_argument("--images", type=int, default=8, help="images (8)")
     parser.add_argument("--batch", type=int, default=8, help="images evaluated together (8)")
     parser.add_argument("--check", type=int, default=4, help="points computed the naive way as well (4)")

@@ -177,7 +177,7 @@ def passes(result: RunResult, task: Task, plan: Plan) -> float:
         choice = load_checkpoint(path)["notes"]["choice"]
         if choice["trials"]:
             trials += 1 + len(choice["left"]) + len(choice["trials"])
-    return float(epochs + trials * min(plan.search.trial, len(task.train)) / len(task.train))
+    return float(epochs + trials * min(plan.search.trial, task.train_count) / task.train_count)
 
 
 def summary(results: Mapping[str, Mapping[int, RunResult]]) -> dict[str, Any]:

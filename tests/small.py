@@ -9,7 +9,7 @@ from torch import nn
 
 from secateur.datasets.images import ImageDataset
 from secateur.recipes.plan import Plan
-from secateur.training.task import Task, image_task
+from secateur.training.task import ImagesInMemory, image_task
 
 CLASSES = 4
 SIDE = 12
@@ -33,7 +33,7 @@ def blobs(train: int = 240, test: int = 200, seed: int = 0) -> ImageDataset:
     return ImageDataset(train_images, train_labels, test_images, test_labels, CLASSES, "blobs")
 
 
-def blob_task(shift: int = 0, **sizes: int) -> Task:
+def blob_task(shift: int = 0, **sizes: int) -> ImagesInMemory:
     return image_task(blobs(**sizes), validation=40, shift=shift)
 
 

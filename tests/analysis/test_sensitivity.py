@@ -20,6 +20,7 @@ from secateur.pruning.masks import Masks
 from secateur.pruning.scores import magnitude
 from secateur.pruning.selection import keep_highest
 from secateur.training.evaluation import evaluate
+from secateur.training.task import in_chunks
 from tests.analysis.test_prefix import Branching, Functional, Overwriting, Residual
 from tests.small import SIDE, Conv, Dense, Tied
 
@@ -39,7 +40,7 @@ def naive(model: nn.Module, images: Tensor, labels: Tensor) -> dict[str, list[tu
         for density in GRID:
             mask = compute_masks({name: weight}, Density(density))[name]
             Masks({name: mask}).apply_({name: weight})
-            result = evaluate(model, images, labels)
+            result = evaluate(model, in_chunks(images, labels))
             found.setdefault(name, []).append((int(mask.sum()), result.loss, result.error))
             with torch.no_grad():
                 weight.copy_(before)
@@ -76,7 +77,7 @@ def test_the_same_bits_as_the_naive_scan(
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     found = sensitivity(model, images, labels, densities=GRID, memory=memory)
     assert plain(found.layers) == naive(model, images, labels)
-    whole = evaluate(model, images, labels)
+    whole = evaluate(model, in_chunks(images, labels))
     assert (found.loss, found.error, found.images) == (whole.loss, whole.error, count)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
     assert all(module.training for module in model.modules())
@@ -168,7 +169,7 @@ def test_a_pruned_network_is_scanned_from_what_lives() -> None:
     ]
     mask = keep_highest(magnitude("", weights["fc1.weight"]), 500, alive["fc1.weight"])
     weights["fc1.weight"].data.masked_fill_(~mask, 0)
-    assert evaluate(model, images, labels).loss == found.layers[0].points[1].loss
+    assert evaluate(model, in_chunks(images, labels)).loss == found.layers[0].points[1].loss
 
 
 def test_refusals() -> None:

@@ -60,7 +60,7 @@ def test_less_harm_than_the_same_density_everywhere(trained: nn.Module) -> None:
         weights = select_weights(trained)
         before = {name: weight.detach().clone() for name, weight in weights.items()}
         masks.apply_(weights)
-        found = evaluate(trained, TASK.validation_images, TASK.validation_labels).loss
+        found = evaluate(trained, TASK.validation()).loss
         with torch.no_grad():
             for name, weight in weights.items():
                 weight.copy_(before[name])
@@ -80,14 +80,14 @@ def test_less_harm_than_the_same_density_everywhere(trained: nn.Module) -> None:
 
 def test_a_first_cut_goes_as_far_as_the_error_lets_it(trained: nn.Module) -> None:
     weights = select_weights(trained)
-    base = evaluate(trained, TASK.validation_images, TASK.validation_labels).error
+    base = evaluate(trained, TASK.validation()).error
     near = cut_to_error(trained, full(trained), TASK, Weights(), 5.0)
     far = cut_to_error(trained, full(trained), TASK, Weights(), 30.0)
     assert far.masks.is_subset_of(near.masks)
     assert far.masks.kept < near.masks.kept < full(trained).total
     before = {name: weight.detach().clone() for name, weight in weights.items()}
     near.masks.apply_(weights)
-    assert evaluate(trained, TASK.validation_images, TASK.validation_labels).error >= base + 5.0
+    assert evaluate(trained, TASK.validation()).error >= base + 5.0
     with torch.no_grad():
         for name, weight in weights.items():
             weight.copy_(before[name])

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -77,7 +77,7 @@ def test_the_result_says_everything_and_agrees_with_itself(tmp_path: Path) -> No
     wrong = tensors(tmp_path, "test-errors")
     for part, stage in (("dense", "dense"), ("pruned", "round-02")):
         network.load_state_dict(tensors(tmp_path, part))
-        measured = evaluate(network, TASK.test_images, TASK.test_labels)
+        measured = evaluate(network, TASK.test())
         assert error[part] == measured.error
         assert torch.equal(wrong[stage].bool(), measured.wrong)
     assert error["test_images"] == 200
@@ -139,9 +139,10 @@ def test_the_test_set_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.Monk
     looks = []
     real = result_module.evaluate
 
-    def counting(model: nn.Module, images: Tensor, labels: Tensor) -> Any:
-        looks.append(len(images))
-        return real(model, images, labels)
+    def counting(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Any:
+        seen = list(batches)
+        looks.append(sum(len(labels) for _, labels in seen))
+        return real(model, seen)
 
     monkeypatch.setattr(result_module, "evaluate", counting)
     first = run(tmp_path)

@@ -26,7 +26,7 @@ from secateur.recipes.target import (
     Search,
     SizeTarget,
 )
-from secateur.training.task import Task
+from secateur.training.task import ImagesInMemory
 
 IMAGES = 200
 
@@ -45,10 +45,10 @@ class Wrong(nn.Module):
         return torch.stack([first, 1 - first], dim=1)
 
 
-def numbered_task() -> Task:
+def numbered_task() -> ImagesInMemory:
     images = torch.arange(float(IMAGES))[:, None]
     labels = torch.zeros(IMAGES, dtype=torch.int64)
-    return Task(
+    return ImagesInMemory(
         images=ShiftedImages(images[:, None, None], 0, fill=0.0),
         labels=labels,
         train=torch.arange(IMAGES),

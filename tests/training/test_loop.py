@@ -13,10 +13,11 @@ from secateur.pruning.criteria import GlobalDensity
 from secateur.pruning.gradual import Gradual
 from secateur.pruning.pruner import Pruner
 from secateur.training.checkpoint import load_checkpoint, save_checkpoint
-from secateur.training.distillation import Distillation, teach
-from secateur.training.loop import EpochRecord, Progress, batches, run_phases
+from secateur.training.distillation import Distillation, LiveTeacher, Table, teach
+from secateur.training.loop import EpochRecord, Progress, run_phases
 from secateur.training.phase import Phase
 from secateur.training.seeding import seeded
+from secateur.training.task import Batch
 from tests.small import Conv, Dense, blob_task, phase
 
 TASK = blob_task()
@@ -36,29 +37,13 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
     return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
 
 
-@pytest.mark.parametrize("shift", [0, 1])
-def test_batches_cover_every_training_image_once(shift: int) -> None:
-    task = blob_task(shift=shift)
-    seen, shifts = zip(*batches(task, 32, 0, "dense", 0, 1), strict=True)
-    assert [len(part) for part in seen] == [32] * 6 + [8]
-    assert sorted(torch.cat(seen).tolist()) == task.train.tolist()
-    assert torch.cat(shifts).unique().tolist() == list(range(task.images.variants))
-
-
-def test_an_epochs_order_is_its_own() -> None:
-    first, again, later = (
-        torch.cat([part for part, _ in batches(TASK, 32, 0, "dense", 0, epoch)]) for epoch in (0, 0, 1)
-    )
-    assert torch.equal(first, again)
-    assert not torch.equal(first, later)
-
-
 def test_distillation_is_its_formula() -> None:
     torch.manual_seed(0)
     outputs, logits = torch.randn(3, 4), torch.randn(5, 2, 4)
     labels, indices, variants = torch.tensor([1, 0, 3]), torch.tensor([4, 0, 2]), torch.tensor([1, 0, 1])
     teacher = torch.softmax(logits / 3.0, dim=2)
-    found = Distillation(teacher, 0.25, 3.0).loss(outputs, labels, indices, variants)
+    batch = Batch(torch.zeros(3, 1, 12, 12), labels, indices, variants, 3)
+    found = Distillation(Table(teacher), 0.25, 3.0).loss(outputs, batch)
     p = teacher[indices, variants]
     q = torch.softmax(outputs / 3.0, dim=1)
     divergence = (p * (p.log() - q.log())).sum(dim=1).mean()
@@ -68,8 +53,13 @@ def test_distillation_is_its_formula() -> None:
 
 def test_a_teacher_speaks_for_every_image_at_every_shift() -> None:
     task, model = blob_task(shift=1), Dense(dropout=0.5).train()
-    table = teach(model, task, 2.0)
+    taught = teach(model, task, 2.0)
+    assert isinstance(taught, Table)
+    table = taught.probabilities
     assert table.shape == (240, 9, 4)
+    assert model.training
+    batch = next(task.batches(32, 0, "dense", 0, 0))
+    assert torch.allclose(taught.of(batch, 2.0), LiveTeacher(model).of(batch, 2.0), atol=1e-6)
     assert model.training
     image = task.images.take(torch.tensor([7]), torch.tensor([5]))
     model.eval()

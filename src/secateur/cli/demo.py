@@ -25,5 +25,5 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     dataset = load_dataset(recipe.data.name)
     result = execute(recipe, dataset, arguments, console)
     task = image_task(dataset, validation=recipe.data.validation)
-    ship(result.folder, recipe.model, task.validation_images[:1], console)
+    ship(result.folder, recipe.model, task.example(), console)
     return 0

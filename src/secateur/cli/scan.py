@@ -92,8 +92,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             found = scan_to_file(
                 path,
                 model,
-                subject.task.validation_images,
-                subject.task.validation_labels,
+                *subject.task.sample(),
                 subject={**subject.record, "network": subject.network, "data": subject.task.source},
                 densities=arguments.densities,
                 observer=display.observer,

@@ -30,7 +30,7 @@ from secateur.pruning.selection import keep_highest, keep_highest_globally
 from secateur.recipes.ladder import Counts, Ladder, Offer, descend, make_ladder, reach
 from secateur.recipes.price import Milliseconds, Price, layer_prices
 from secateur.training.evaluation import evaluate
-from secateur.training.task import Task
+from secateur.training.task import Task, in_chunks
 
 Trial = Callable[[Masks], float]
 _PROBED = 0.7  # of a layer's living weights are kept at most when it is cut alone
@@ -134,12 +134,13 @@ def cut_to_error(model: nn.Module, alive: Masks, task: Task, price: Price, incre
         The cut.
     """
     offers, scan = _offers(model, alive, task, price)
+    images, labels = task.sample()
     weights = select_weights(model)
     before = {name: weights[name].detach().clone() for name in alive}
 
     def errs_enough(counts: Counts) -> bool:
         _masks(model, counts, alive).apply_(model)
-        error = evaluate(model, task.validation_images, task.validation_labels).error
+        error = evaluate(model, in_chunks(images, labels)).error
         for name, values in before.items():
             weights[name].copy_(values)
         return error >= scan.error + increase
@@ -155,9 +156,7 @@ def _offers(
         name: [max(1, round(fraction * alive.kept_of(name))) for fraction in (1.0, *_FRACTIONS)]
         for name in alive
     }
-    scan = scan_counts(
-        model, task.validation_images, task.validation_labels, counts, alive=alive, score=magnitude
-    )
+    scan = scan_counts(model, *task.sample(), counts, alive=alive, score=magnitude)
     prices = layer_prices(price, model, alive, scan.layers, magnitude)
     offers = {
         layer.parameter: [

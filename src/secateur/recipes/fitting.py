@@ -154,7 +154,7 @@ def _check_outputs(network: nn.Module, task: Task) -> None:
     where = f"the network {type(network).__name__} on images of shape {task.image_shape}"
     network.eval()
     try:
-        outputs = network(task.validation_images[:1].to(next(network.parameters()).device))
+        outputs = network(task.example().to(next(network.parameters()).device))
     except _FAILURES as error:
         raise ConfigurationError(
             f"{where}: it does not run ({type(error).__name__}: {error}); choose a network for such images"

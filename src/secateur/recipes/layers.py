@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import nn
 
 from secateur.analysis.activation import TableRow, activation_densities, layer_table, total_row
@@ -65,7 +64,7 @@ def _counted(model: nn.Module, task: Task, stage: StageState) -> tuple[TableRow,
 
     kept = {cost.name: left(cost) for cost in costs}
     # Act% is a property of the network on its kind of input; the validation images show it as well as any.
-    activation = activation_densities(model, torch.split(task.validation_images, 1000), names)
+    activation = activation_densities(model, (images for images, _ in task.validation()), names)
     tied = {
         cost.name: stage.masks.kept_of(name) / stage.masks[name].numel()
         for cost in costs

@@ -97,7 +97,7 @@ Price = Weights | PackedBytes | Milliseconds
 def price_of(
     target: MaxErrorIncrease | MaxError | MaxWeights | MaxBytes | MaxMilliseconds,
     spent_on: str,
-    images: Tensor,
+    example: Callable[[int], Tensor],
     timer: Timer,
 ) -> Price:
     """What a target asks to save.
@@ -105,7 +105,7 @@ def price_of(
     Args:
         target: The target.
         spent_on: What an error budget is spent on: ``weights`` or ``bytes``.
-        images: Where examples for the timer come from.
+        example: Gives the timer a batch of so many images, such as a task's `example`.
         timer: Compiles a network and times it.
 
     Returns:
@@ -119,9 +119,7 @@ def price_of(
         case MaxBytes():
             return PackedBytes()
         case MaxMilliseconds():
-            repeats = -(-target.batch // len(images))
-            example = torch.cat([images] * repeats)[: target.batch]
-            return Milliseconds(example, target.threads, timer)
+            return Milliseconds(example(target.batch), target.threads, timer)
         case _:
             assert_never(target)
 

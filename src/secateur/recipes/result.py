@@ -146,7 +146,7 @@ def conclude(
             "pruned_interval": _pair(error_interval(tests[-1].wrong.numpy())),
             "difference": difference.mean,
             "difference_interval": _pair(difference.interval),
-            "test_images": len(task.test_labels),
+            "test_images": task.test_count,
         },
         "layers": layers,
         "total": total,
@@ -172,7 +172,7 @@ def conclude(
 
 def _test(model: nn.Module, task: Task, stage: StageState) -> Evaluation:
     model.load_state_dict(dict(stage.model))
-    return evaluate(model, task.test_images, task.test_labels)
+    return evaluate(model, task.test())
 
 
 def _write_networks(stages: Sequence[StageState], folder: Path, *, again: bool) -> None:

@@ -339,7 +339,7 @@ class _Hunt:
 
     def _evaluate(self, stage: StageState) -> Evaluation:
         self.model.load_state_dict(dict(stage.model))
-        return evaluate(self.model, self.task.validation_images, self.task.validation_labels)
+        return evaluate(self.model, self.task.validation())
 
 
 def _said(price: float, unit: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
@@ -110,7 +110,7 @@ class Stages:
         """What the plan's target asks for."""
         plan = self.plan
         assert plan.target is not None  # noqa: S101  # the caller looked; narrows for mypy
-        price = price_of(plan.target, plan.search.price, self.task.validation_images, timer)
+        price = price_of(plan.target, plan.search.price, self.task.example, timer)
         return search(plan.target, plan.search, price, self.dense, self.task, self)
 
     def cut(self, name: str, before: StageState, choose: Choose) -> StageState:
@@ -139,11 +139,10 @@ class Stages:
         pruner.restrict(masks)
         self._sweep(pruner)
         follow_dropout_rule(network, pruner.masks, plan, task.image_shape)
-        order = torch.randperm(len(task.train), generator=generator(self.seed, name))
-        some = replace(task, train=task.train[order[: plan.search.trial]])
+        some = task.subset(plan.search.trial, generator(self.seed, name))
         once = plan.retrain[0].model_copy(update={"epochs": 1})
         self._retrain(name, 0, network, pruner, (once,), some)
-        return evaluate(network, task.validation_images, task.validation_labels).loss
+        return evaluate(network, task.validation()).loss
 
     def retrain(self, name: str, number: int, cut: StageState, *, last: bool) -> StageState:
         """A cut network, its remaining weights trained."""
@@ -286,7 +285,7 @@ class Stages:
     def _gradual(
         self, gradual: GradualCut, number: int, phase: Phase, model: nn.Module, pruner: Pruner
     ) -> Gradual:
-        steps = phase.epochs * -(-len(self.task.train) // phase.batch_size)
+        steps = phase.epochs * -(-self.task.train_count // phase.batch_size)
         start, end = (number - 1) / self.plan.rounds, number / self.plan.rounds
         return Gradual(
             lambda done: start + (end - start) * done,
@@ -314,8 +313,8 @@ class Stages:
             return None
         teacher = _for_training(self.build())
         teacher.load_state_dict(dict(self.dense.model))
-        table = teach(teacher, self.task, self.plan.teach.temperature)
-        return Distillation(table, self.plan.teach.weight, self.plan.teach.temperature)
+        temperature = self.plan.teach.temperature
+        return Distillation(teach(teacher, self.task, temperature), self.plan.teach.weight, temperature)
 
     def _stage(
         self, name: str, number: int, phases: tuple[Phase, ...], make: Callable[[], StageState]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import final
 
@@ -10,8 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from secateur.pruning.modes import evaluating
-
-_BATCH = 1000
+from secateur.training.task import Labelled
 
 
 @final
@@ -34,31 +34,46 @@ class Evaluation:
 
 
 @torch.no_grad()
-def predict(model: nn.Module, images: Tensor) -> Tensor:
+def predict(model: nn.Module, batches: Iterable[Labelled]) -> tuple[Tensor, Tensor]:
     """The outputs of a network for many images, in evaluation mode; its mode is put back afterwards.
 
     Args:
         model: The network.
-        images: [n, ...]; moved to the model's device batch by batch.
+        batches: Images and labels, such as a task's `validation()`; moved to the model's device one by one.
 
     Returns:
-        [n, classes] on the CPU.
+        Outputs, float32 [n, classes], and labels, int64 [n], both on the CPU.
     """
     device = next(model.parameters()).device
+    outputs, labels = [], []
     with evaluating(model):
-        return torch.cat([model(batch.to(device)).float().cpu() for batch in torch.split(images, _BATCH)])
+        for images, expected in batches:
+            outputs.append(model(images.to(device)).float().cpu())
+            labels.append(expected)
+    return torch.cat(outputs), torch.cat(labels)
 
 
-def evaluate(model: nn.Module, images: Tensor, labels: Tensor) -> Evaluation:
-    """Loss and errors of a network on labelled images.
+def judge(outputs: Tensor, labels: Tensor) -> Evaluation:
+    """Loss and errors of a network's outputs.
 
     Args:
-        model: The network; its output is [n, classes].
-        images: [n, ...].
+        outputs: [n, classes].
         labels: int64 [n].
 
     Returns:
         The mean loss and which images are wrong.
     """
-    outputs = predict(model, images)
     return Evaluation(float(functional.cross_entropy(outputs, labels)), outputs.argmax(dim=1) != labels)
+
+
+def evaluate(model: nn.Module, batches: Iterable[Labelled]) -> Evaluation:
+    """Loss and errors of a network on labelled images.
+
+    Args:
+        model: The network; its output is [n, classes].
+        batches: Images and labels, such as a task's `validation()` or `test()`.
+
+    Returns:
+        The mean loss and which images are wrong.
+    """
+    return judge(*predict(model, batches))

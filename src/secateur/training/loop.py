@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
@@ -25,7 +25,7 @@ from secateur.training.evaluation import evaluate
 from secateur.training.freezing import hold_statistics, train_only
 from secateur.training.keeper import Keeper
 from secateur.training.phase import Phase, make_optimizer
-from secateur.training.seeding import generator, seeded
+from secateur.training.seeding import seeded
 from secateur.training.task import Task
 
 BatchObserver = Callable[[int, int, Tensor], None]
@@ -68,24 +68,6 @@ class Progress:
     seconds: float = 20.0
     on_batch: BatchObserver | None = None
     on_epoch: Callable[[EpochRecord], None] | None = None
-
-
-def batches(task: Task, size: int, seed: int, *place: str | int) -> Iterator[tuple[Tensor, Tensor]]:
-    """The batches of one epoch, as indices and shifts, in an order drawn for its place in the run.
-
-    Args:
-        task: What is trained on.
-        size: Images a batch; the last one holds the rest.
-        seed: The run's seed.
-        place: The stage, phase and epoch.
-
-    Yields:
-        Indices into the task's images and the shift of each, int64 [b].
-    """
-    draw = generator(seed, *place, "order")
-    order = task.train[torch.randperm(len(task.train), generator=draw)]
-    shifts = torch.randint(task.images.variants, (len(order),), generator=draw)
-    yield from zip(torch.split(order, size), torch.split(shifts, size), strict=True)
 
 
 def run_phases(
@@ -209,7 +191,7 @@ class _Session:
             loss = self._train_epoch(epoch, on_batch)
         if not math.isfinite(loss):
             raise self._diverged(epoch, f"the loss is {loss}")
-        check = evaluate(self.model, self.task.validation_images, self.task.validation_labels)
+        check = evaluate(self.model, self.task.validation())
         if not math.isfinite(check.loss):
             raise self._diverged(epoch, f"the validation loss is {check.loss}")
         return EpochRecord(
@@ -240,24 +222,22 @@ class _Session:
         task, phase, model, optimizer = self.task, self.phase, self.model, self.optimizer
         device = self.accelerator.device
         regularisation = phase.regularisation
-        steps = math.ceil(len(task.train) / phase.batch_size)
+        steps = math.ceil(task.train_count / phase.batch_size)
         total = torch.zeros((), device=device)
         model.train()
         if phase.only is not None:
             hold_statistics(model, phase.only)
         moving = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        for step, (indices, shifts) in enumerate(
-            batches(task, phase.batch_size, self.seed, self.stage, self.number, epoch)
-        ):
+        drawn = task.batches(phase.batch_size, self.seed, self.stage, self.number, epoch)
+        for step, batch in enumerate(each.to(device) for each in drawn):
             factor = phase.schedule.factor(epoch * steps + step, phase.epochs * steps)
             for group in optimizer.param_groups:
                 group["lr"] = phase.optimizer.learning_rate * factor
-            images, labels = task.images.take(indices, shifts).to(device), task.labels[indices].to(device)
-            outputs = model(images)
+            outputs = model(batch.images)
             if self.distillation is None:
-                loss = functional.cross_entropy(outputs, labels)
+                loss = functional.cross_entropy(outputs, batch.labels)
             else:
-                loss = self.distillation.loss(outputs, labels, indices, shifts)
+                loss = self.distillation.loss(outputs, batch)
             optimizer.zero_grad()
             self.accelerator.backward(loss)
             if phase.l1:
@@ -266,10 +246,10 @@ class _Session:
                 nn.utils.clip_grad_norm_(moving, phase.clip)
             optimizer.step()
             loss = loss.detach()
-            total += loss * len(indices)
+            total += loss * len(batch.labels)
             if on_batch is not None:
                 on_batch(step + 1, steps, loss)
-        return float(total) / len(task.train)
+        return float(total) / task.train_count
 
     def _content(self, records: list[EpochRecord]) -> dict[str, Any]:
         return {
