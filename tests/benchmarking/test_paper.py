@@ -13,7 +13,7 @@ from torch import nn
 from secateur.benchmarking.network_onnx import write_chain
 from secateur.benchmarking.paper import ROWS, PaperRow, paper_work, parse_rows, pruned_network
 from secateur.errors import ConfigurationError, UnsupportedModelError
-from secateur.networks import NETWORKS
+from secateur.networks import PAPER_NETWORKS
 
 
 def test_the_suite_is_the_four_networks_at_both_densities() -> None:
@@ -22,7 +22,7 @@ def test_the_suite_is_the_four_networks_at_both_densities() -> None:
         "alexnet@paper", "alexnet@0.10", "vgg16@paper", "vgg16@0.10",
     )  # fmt: skip
     rows = parse_rows(ROWS)
-    assert {row.network for row in rows} == set(NETWORKS)
+    assert {row.network for row in rows} == set(PAPER_NETWORKS)
     assert {row.name: row.batches for row in rows}["alexnet@paper"] == (1, 16)
     assert [row.density for row in rows[:2]] == [None, 0.1]
 
@@ -39,13 +39,13 @@ def test_other_rows_are_refused(word: str) -> None:
 def test_every_layer_has_exactly_its_density_and_activations_keep_their_size(name: str) -> None:
     (row,) = parse_rows([name])
     model = pruned_network(row)
-    for layer, density in NETWORKS[row.network].paper_densities.items():
+    for layer, density in PAPER_NETWORKS[row.network].paper_densities.items():
         weight = model.get_submodule(layer).weight
         assert isinstance(weight, torch.Tensor)
         asked = density if row.density is None else row.density
         assert int(weight.count_nonzero()) == round(asked * weight.numel())
     with torch.no_grad():
-        outputs = model(torch.randn(64, *NETWORKS[row.network].input_shape))
+        outputs = model(torch.randn(64, *PAPER_NETWORKS[row.network].input_shape))
     assert 0.3 < float(outputs.std()) < 10
     again = pruned_network(row)
     for one, other in zip(model.parameters(), again.parameters(), strict=True):

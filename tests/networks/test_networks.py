@@ -8,7 +8,9 @@ from torch import nn
 
 from secateur.analysis.costs import LayerCost, layer_costs
 from secateur.errors import ConfigurationError
-from secateur.networks import NETWORKS, LeNet5, build_network
+from secateur.networks import NETWORKS, PAPER_NETWORKS, LeNet5, build_network
+from secateur.networks.resnet import PaddedShortcut
+from secateur.pruning.layers import select_weights
 
 ALEXNET_WEIGHTS = {
     "conv1": 34_848,
@@ -63,6 +65,59 @@ def test_totals_are_those_of_section_6(name: str, weights: int, bias: int, macs:
     assert sum(p.numel() for p in model.parameters()) == weights + bias
 
 
+@pytest.mark.parametrize(
+    ("name", "weights", "parameters"),
+    [
+        ("resnet-20", 268_336, 269_722),
+        ("resnet-56", 848_944, 853_018),
+        ("vgg-16-cifar", 14_715_584, 14_724_042),
+        ("resnet-18", 11_678_912, 11_689_512),
+        ("resnet-50", 25_502_912, 25_557_032),
+        ("mobilenet-v2", 3_469_760, 3_504_872),
+        ("alexnet-torchvision", 61_090_496, 61_100_840),
+    ],
+)
+def test_the_other_networks_have_as_many_parameters_as_was_published(
+    name: str, weights: int, parameters: int
+) -> None:
+    model = meta_network(name)
+    assert sum(weight.numel() for weight in select_weights(model).values()) == weights
+    assert sum(p.numel() for p in model.parameters()) == parameters
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_can_be_traced(name: str) -> None:
+    model = meta_network(name)
+    # torch's own; ours are traced through
+    modules = {
+        name for name, module in model.named_modules() if type(module).__module__.startswith("torch.nn.")
+    }
+    modules -= {name for name, module in model.named_modules() if isinstance(module, nn.Sequential)}
+    called = [node.target for node in torch.fx.symbolic_trace(model).graph.nodes if node.op == "call_module"]
+    assert sorted(called) == sorted(modules)  # each once
+
+
+def test_resnet_20_halves_its_maps_and_pads_its_channels() -> None:
+    costs = costs_of("resnet-20")
+    assert len(costs) == 20  # option A: no weights in the shortcuts
+    assert costs["layer2.0.conv1"].output_shape == (32, 16, 16)
+    assert costs["layer3.2.conv2"].output_shape == (64, 8, 8)
+    assert sum(cost.macs for cost in costs.values()) == 40_551_040
+
+
+def test_the_padded_shortcut_passes_every_second_pixel_on() -> None:
+    images = torch.arange(2 * 3 * 5 * 4, dtype=torch.float32).view(2, 3, 5, 4)
+    short = PaddedShortcut(2)(images)
+    assert short.shape == (2, 5, 3, 2)
+    assert torch.equal(short[:, :3], images[:, :, ::2, ::2])
+    assert not short[:, 3:].any()
+
+
+def test_dropout_is_refused_where_there_is_none() -> None:
+    with pytest.raises(ConfigurationError, match=r"'resnet-20' has no dropout to set to 0\.5; leave it away"):
+        build_network("resnet-20", dropout=0.5)
+
+
 def test_lenet_300_100_layer_by_layer() -> None:
     costs = costs_of("lenet-300-100")
     assert {name: cost.weights for name, cost in costs.items()} == {
@@ -114,14 +169,14 @@ def test_vgg_fc6_and_the_shapes_between_its_blocks() -> None:
     assert costs["conv5_3"].output_shape == (512, 14, 14)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", PAPER_NETWORKS)
 def test_the_layers_of_the_papers_tables_are_the_networks_layers_in_order(name: str) -> None:
     spec = NETWORKS[name]
     assert list(costs_of(name)) == list(spec.paper_densities) == list(spec.paper_activation)
     assert all(0 < value <= 1 for value in (*spec.paper_densities.values(), *spec.paper_activation.values()))
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", PAPER_NETWORKS)
 def test_modules_are_called_once_each_in_the_order_of_registration(name: str) -> None:
     model = meta_network(name)
     graph = torch.fx.symbolic_trace(model).graph
@@ -138,7 +193,15 @@ def test_num_classes_sets_the_last_layer(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "default"), [("lenet-300-100", 0.0), ("lenet-5", 0.0), ("alexnet", 0.5), ("vgg-16", 0.5)]
+    ("name", "default"),
+    [
+        ("lenet-300-100", 0.0),
+        ("lenet-5", 0.0),
+        ("alexnet", 0.5),
+        ("vgg-16", 0.5),
+        ("alexnet-torchvision", 0.5),
+        ("mobilenet-v2", 0.2),
+    ],
 )
 def test_dropout_has_a_default_and_can_be_set(name: str, default: float) -> None:
     def rates(model: nn.Module) -> set[float]:

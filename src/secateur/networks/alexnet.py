@@ -1,4 +1,4 @@
-"""AlexNet as Caffe's reference model has it, the one that the paper prunes (arXiv 1506.02626, Table 4)."""
+"""AlexNet: Caffe's reference model, which the paper prunes (arXiv 1506.02626, Table 4), and torchvision's."""
 
 from __future__ import annotations
 
@@ -71,3 +71,62 @@ class AlexNet(nn.Module):
         x = self.dropout1(self.relu6(self.fc1(x)))
         x = self.dropout2(self.relu7(self.fc2(x)))
         return self.fc3(x)  # type: ignore[no-any-return]  # nn.Module.__call__ is typed Any
+
+
+@final
+class AlexNetTorchvision(nn.Module):
+    """torchvision's AlexNet for 224 x 224 images: no groups, other widths: 61,100,840 parameters.
+
+    Krizhevsky's "one weird trick" (arXiv 1404.5997). Module names and shapes are torchvision's, so its state
+    dictionaries load. torchvision also averages to 6 x 6 before the linear layers, which at 224 x 224 changes
+    nothing and is left out.
+
+    Args:
+        num_classes: Width of the last layer.
+        dropout: Probability, in [0, 1), of zeroing an input of the first two linear layers in training.
+
+    Example:
+        >>> import torch
+        >>> with torch.device("meta"):
+        ...     AlexNetTorchvision()(torch.zeros(1, 3, 224, 224)).shape
+        torch.Size([1, 1000])
+    """
+
+    def __init__(self, num_classes: int = 1000, dropout: float = 0.5) -> None:
+        super().__init__()
+        self.features = nn.Sequential(
+            nn.Conv2d(3, 64, 11, stride=4, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(64, 192, 5, padding=2),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),
+            nn.Conv2d(192, 384, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(384, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(256, 256, 3, padding=1),
+            nn.ReLU(),
+            nn.MaxPool2d(3, stride=2),
+        )
+        self.flatten = nn.Flatten()
+        self.classifier = nn.Sequential(
+            nn.Dropout(dropout),
+            nn.Linear(256 * 6 * 6, 4096),
+            nn.ReLU(),
+            nn.Dropout(dropout),
+            nn.Linear(4096, 4096),
+            nn.ReLU(),
+            nn.Linear(4096, num_classes),
+        )
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of a batch.
+
+        Args:
+            images: [batch, 3, 224, 224].
+
+        Returns:
+            [batch, num_classes] logits.
+        """
+        return self.classifier(self.flatten(self.features(images)))  # type: ignore[no-any-return]  # as above
