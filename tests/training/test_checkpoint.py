@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.errors import CheckpointError, StorageError
 from secateur.training import checkpoint
 from secateur.training.checkpoint import (
     load_checkpoint,
     load_into,
+    load_state,
     load_weights,
+    read_state,
     save_checkpoint,
     save_weights,
 )
@@ -92,6 +94,100 @@ def test_another_network_is_refused_naming_every_difference() -> None:
         "(4, 16); missing fc1.weight; unexpected fc9.weight"
     )
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+class Normalised(nn.Module):
+    def __init__(self, width: int = 3) -> None:
+        super().__init__()
+        self.layer = nn.Linear(2, width)
+        self.norm = nn.BatchNorm1d(width)
+
+
+def wrapped(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {prefix + name: tensor for name, tensor in state.items()}
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize("key", [None, "state_dict", "model"])
+def test_state_files_of_every_kind_load(tmp_path: Path, prefix: str, key: str | None) -> None:
+    saved, model = Normalised(), Normalised()
+    state = wrapped(dict(saved.state_dict()), prefix)
+    torch.save(
+        state if key is None else {key: state, "epoch": 3, "optimizer": {"lr": 0.1}}, tmp_path / "a.pth"
+    )
+    load_state(model, tmp_path / "a.pth")
+    assert all(torch.equal(model.state_dict()[name], saved.state_dict()[name]) for name in model.state_dict())
+
+
+def test_a_safetensors_file_loads_under_translated_names(tmp_path: Path) -> None:
+    saved, model = Normalised(), Normalised()
+    save_weights(tmp_path / "a.safetensors", wrapped(dict(saved.state_dict()), "old."))
+    load_state(
+        model, tmp_path / "a.safetensors", lambda state: {n.removeprefix("old."): t for n, t in state.items()}
+    )
+    assert torch.equal(model.layer.weight, saved.layer.weight)
+
+
+def test_counters_of_batches_may_be_missing_and_nothing_else(tmp_path: Path) -> None:
+    state = dict(Normalised().state_dict())
+    del state["norm.num_batches_tracked"]
+    torch.save(state, tmp_path / "old.pt")
+    load_state(Normalised(), tmp_path / "old.pt")
+    del state["norm.running_mean"]
+    torch.save(state, tmp_path / "old.pt")
+    with pytest.raises(CheckpointError, match=r"old\.pt is of another network: missing norm\.running_mean$"):
+        load_state(Normalised(), tmp_path / "old.pt")
+
+
+def test_every_differing_tensor_of_a_state_file_is_listed(tmp_path: Path) -> None:
+    torch.save({**Normalised(4).state_dict(), "head.bias": torch.zeros(1)}, tmp_path / "wide.pt")
+    model = Normalised()
+    before = model.layer.weight.clone()
+    with pytest.raises(CheckpointError) as caught:
+        load_state(model, tmp_path / "wide.pt")
+    assert str(caught.value).partition(" is of another network: ")[2].split("; ") == [
+        "layer.bias is (4,) but must be (3,)",
+        "layer.weight is (4, 2) but must be (3, 2)",
+        "norm.bias is (4,) but must be (3,)",
+        "norm.running_mean is (4,) but must be (3,)",
+        "norm.running_var is (4,) but must be (3,)",
+        "norm.weight is (4,) but must be (3,)",
+        "unexpected head.bias",
+    ]
+    assert torch.equal(model.layer.weight, before)
+
+
+def test_a_part_that_is_called_module_keeps_its_name(tmp_path: Path) -> None:
+    class Holder(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.module = nn.Linear(1, 1)
+
+    saved = Holder()
+    torch.save(saved.state_dict(), tmp_path / "a.pt")
+    model = Holder()
+    load_state(model, tmp_path / "a.pt")
+    assert torch.equal(model.module.weight, saved.module.weight)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1], r"expected tensors by name \(a state_dict\), found list; save model\.state_dict\(\)"),
+        ({"epoch": 3, "weights": {}}, r"found epoch is a int; weights is a dict; save model\.state_dict\(\)"),
+        (nn.Linear(1, 1), r"is damaged, or holds more than tensors by name \(UnpicklingError\)"),
+    ],
+)
+def test_what_is_no_state_is_refused(tmp_path: Path, content: object, message: str) -> None:
+    torch.save(content, tmp_path / "a.pt")
+    with pytest.raises(CheckpointError, match=message):
+        read_state(tmp_path / "a.pt")
+
+
+def test_a_state_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    for name in ("none.pt", "none.safetensors"):
+        with pytest.raises(CheckpointError, match=f"there is no file .*{name}"):
+            read_state(tmp_path / name)
 
 
 def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import io
 import pickle
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,8 @@ UNREADABLE = (
     TypeError,
     AttributeError,
 )
+
+_WRAPPERS = ("module.", "_orig_mod.")
 
 
 def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
@@ -110,6 +112,87 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}") from error
 
 
+def read_state(path: Path) -> dict[str, Tensor]:
+    """Read a network's state from whatever file it was saved in; nothing in the file is executed.
+
+    Args:
+        path: A safetensors file, or what ``torch.save`` wrote: tensors by name, or a dictionary with them
+            under ``state_dict`` or ``model``, as training scripts do.
+
+    Returns:
+        Tensors by the names in the file, on the CPU.
+
+    Raises:
+        CheckpointError: There is no such file, it is damaged, or it holds something else.
+    """
+    if path.suffix == ".safetensors":
+        return load_weights(path)
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(f"there is no file {path}") from error
+    except UNREADABLE as error:
+        raise CheckpointError(
+            f"{path} is damaged, or holds more than tensors by name ({type(error).__name__}); save "
+            "model.state_dict()"
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(content, dict) and isinstance(content.get(key), dict):
+            content = content[key]
+            break
+    if not isinstance(content, dict):
+        raise CheckpointError(
+            f"{path}: expected tensors by name (a state_dict), found {type(content).__name__}; save "
+            "model.state_dict()"
+        )
+    others = [
+        f"{name} is a {type(value).__name__}" for name, value in content.items() if not _named(name, value)
+    ]
+    if others:
+        raise CheckpointError(
+            f"{path}: expected tensors by name (a state_dict), found {'; '.join(others[:5])}; save "
+            "model.state_dict(), by itself or under the key 'state_dict'"
+        )
+    return dict(content)
+
+
+def load_state(
+    model: nn.Module,
+    path: Path | str,
+    translate: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None,
+) -> None:
+    """Load a state file into a network, strictly, naming every tensor that differs.
+
+    What is no difference of the networks is forgiven: the prefixes ``module.`` (of data parallelism) and
+    ``_orig_mod.`` (of ``torch.compile``) on all names, and missing ``num_batches_tracked``, which files from
+    before PyTorch 0.4.1 do not have and nothing here needs.
+
+    Args:
+        model: The network to fill; on an error it is left as it was.
+        path: What `read_state` reads.
+        translate: Gives the tensors the names that the network uses, where they are known by others.
+
+    Raises:
+        CheckpointError: There is no such file, it is damaged, or it is of another network.
+
+    Example:
+        >>> import tempfile
+        >>> model = nn.Linear(2, 1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     torch.save({"state_dict": {"module.weight": torch.ones(1, 2), "module.bias": torch.zeros(1)}},
+        ...                f"{folder}/a.pt")
+        ...     load_state(model, f"{folder}/a.pt")
+        >>> model.weight.tolist()
+        [[1.0, 1.0]]
+    """
+    own = model.state_dict()
+    state = _without_wrappers(read_state(Path(path)), own)
+    if translate is not None:
+        state = translate(state)
+    counters = {name: own[name] for name in own.keys() - state.keys() if name.endswith("num_batches_tracked")}
+    load_into(model, {**state, **counters}, str(path))
+
+
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
     """Load a state strictly, naming every tensor that differs.
 
@@ -132,3 +215,19 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
     if problems:
         raise CheckpointError(f"{source} is of another network: {'; '.join(sorted(problems))}")
     model.load_state_dict(dict(state))
+
+
+def _named(name: object, value: object) -> bool:
+    return isinstance(name, str) and isinstance(value, Tensor)
+
+
+def _without_wrappers(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    names = list(state)
+    for _ in names:  # a wrapper may be wrapped
+        prefix = next((each for each in _WRAPPERS if all(name.startswith(each) for name in names)), None)
+        if prefix is None or all(
+            name.startswith(prefix) for name in own
+        ):  # the network's own name for a part
+            break
+        names = [name.removeprefix(prefix) for name in names]
+    return dict(zip(names, state.values(), strict=True))
