@@ -38,6 +38,10 @@ class DivergenceError(SecateurError, ArithmeticError):
     """Training produced a loss that is not a finite number."""
 
 
+class PeerError(SecateurError, RuntimeError):
+    """The processes of one run do not agree, or one of them is gone."""
+
+
 class UnsupportedModelError(SecateurError, ValueError):
     """A network uses something that the asked-for operation cannot handle."""
 

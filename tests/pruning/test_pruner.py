@@ -20,6 +20,7 @@ from secateur.errors import (
 )
 from secateur.pruning.criteria import Density, GlobalDensity, StdThreshold
 from secateur.pruning.gradual import Gradual
+from secateur.pruning.masks import Masks
 from secateur.pruning.pruner import Pruner
 from secateur.pruning.schedules import Cubic
 from tests.pruning.training import assert_pruned, batches, network, step
@@ -508,3 +509,14 @@ def test_load_state_dict_refuses_what_is_not_its_own() -> None:
     with pytest.raises(CheckpointError, match=r"not a pruner's state: .* found none"):
         pruner.load_state_dict({})
     assert pruner.masks == before
+
+
+def test_every_cut_is_told_of_once_it_is_made() -> None:
+    told: list[Masks] = []
+    pruner = Pruner(network(), on_cut=told.append)
+    assert told == []
+    pruned = pruner.prune(GlobalDensity(0.5))
+    name, mask = next(iter(pruned.items()))
+    restricted = pruner.restrict({name: torch.arange(mask.numel()).reshape(mask.shape) % 3 > 0})
+    assert told == [pruned, restricted]
+    assert restricted != pruned

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, final
 
 from torch import Tensor, nn
@@ -57,6 +57,8 @@ class Pruner:
             later.
         layers: Which weights; every connection if left out. See `secateur.pruning.layers.select_weights`.
         exclude: Which of them to leave alone.
+        on_cut: Told of the masks after every cut. Where several processes train one network, give
+            ``secateur.training.processes.join().check_masks``, which ends the run if they cut differently.
 
     Raises:
         LayerSelectionError: A pattern matches nothing, a layer is asked for twice, or nothing is left to
@@ -87,6 +89,7 @@ class Pruner:
         *,
         layers: Selection | None = None,
         exclude: Selection | None = None,
+        on_cut: Callable[[Masks], object] | None = None,
     ) -> None:
         given: object = model
         if not isinstance(given, nn.Module):
@@ -106,6 +109,7 @@ class Pruner:
         self._held = False  # whether masked gradients hold the pruned weights at zero in the step at hand
         self._hooks: tuple[RemovableHandle, ...] = ()
         self._finalized = False
+        self._on_cut = on_cut
         if optimizer is not None:
             self.attach(optimizer)
 
@@ -163,9 +167,7 @@ class Pruner:
             ConfigurationError: It is no criterion, a weight is NaN, or the pruner was finalized.
         """
         self._refuse_if_finalized()
-        masks = compute_masks(self._weights, criterion, self.masks, self._names)
-        self._set_masks(masks)
-        return self._masks
+        return self._cut_to(compute_masks(self._weights, criterion, self.masks, self._names))
 
     def prune_gradually(self, gradual: Gradual | None) -> None:
         """Cut step by step while the optimizer steps; None stops it.
@@ -212,8 +214,7 @@ class Pruner:
                 f"these masks would leave no weight at all in {', '.join(empty)}, and nothing would "
                 "pass through"
             )
-        self._set_masks(masks)
-        return self._masks
+        return self._cut_to(masks)
 
     def sweep(self, example_input_shape: tuple[int, ...]) -> Sweep:
         """Remove the connections of dead neurons, to a fixed point; the network computes what it did before.
@@ -235,7 +236,7 @@ class Pruner:
         """
         self._refuse_if_finalized()
         swept = sweep_dead_neurons(self._model, self.masks, example_input_shape)
-        self._set_masks(self._masks & on_devices_of(self._weights, Masks(swept.masks)))
+        self._cut_to(self._masks & on_devices_of(self._weights, Masks(swept.masks)))
         return swept
 
     def enforce(self) -> None:
@@ -319,6 +320,12 @@ class Pruner:
             "a pruner watches one optimizer and cannot be copied or pickled: the copy would watch nothing; "
             "keep its state_dict() and load it into a new pruner of the copied model and optimizer"
         )
+
+    def _cut_to(self, masks: Masks) -> Masks:
+        self._set_masks(masks)
+        if self._on_cut is not None:
+            self._on_cut(self._masks)
+        return self._masks
 
     def _set_masks(self, masks: Masks) -> None:
         self._masks = on_devices_of(self._weights, masks)
