@@ -29,7 +29,7 @@ def test_one_process_is_alone_and_its_network_is_left_as_it_is() -> None:
     alone = join()
     assert (alone.rank, alone.count, alone.is_first) == (0, 1, True)
     model, tensor = nn.Linear(2, 1), torch.ones(2)
-    assert alone.wrap(model, torch.ones(1, 2)) is model
+    assert alone.wrap(model, lambda: torch.ones(1, 2)) is model
     assert alone.sum(tensor) is tensor
     alone.check_masks(Masks({"weight": torch.ones(2, 1, dtype=torch.bool)}))
     with pytest.raises(RuntimeError, match="of somebody else's"), alone.noticing():
@@ -98,7 +98,7 @@ def gradients(kind: str) -> list[torch.Tensor]:
     torch.manual_seed(0)
     model = {"unused": Unused, "plain": lambda: nn.Linear(3, 2)}[kind]()
     inputs = torch.arange(12.0).reshape(4, 3)
-    called = peers.wrap(model, inputs[:1])
+    called = peers.wrap(model, lambda: inputs[:1])
     for _ in range(2):  # unused parameters are noticed in the second step
         model.zero_grad()
         (called(inputs[peers.part.of(4)]) ** 2).mean().backward()

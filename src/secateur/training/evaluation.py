@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import final
 
@@ -11,7 +11,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from secateur.pruning.modes import evaluating
-from secateur.training.task import Labelled
+from secateur.training.processes import Processes
+from secateur.training.task import Labelled, Part
 
 
 @final
@@ -77,3 +78,25 @@ def evaluate(model: nn.Module, batches: Iterable[Labelled]) -> Evaluation:
         The mean loss and which images are wrong.
     """
     return judge(*predict(model, batches))
+
+
+def evaluate_together(
+    model: nn.Module, images: Callable[[Part], Iterable[Labelled]], processes: Processes
+) -> Evaluation:
+    """Loss and errors of a network, each process looking at its part of the images.
+
+    Args:
+        model: The network, the same on every process; its output is [n, classes].
+        images: Gives a part's images and labels, such as a task's `validation` or `test`.
+        processes: Who shares the work.
+
+    Returns:
+        The same bits on every process: the mean loss and which images are wrong, all of them and in order.
+    """
+    own = evaluate(model, images(processes.part))
+    if processes.count == 1:
+        return own
+    told = processes.gather((own.loss, own.wrong))
+    total = sum(loss * len(wrong) for loss, wrong in told)
+    wrong = torch.cat([wrong for _, wrong in told])
+    return Evaluation(total / len(wrong), wrong)

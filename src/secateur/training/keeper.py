@@ -10,7 +10,7 @@ from typing import Any, final
 
 from torch import Tensor
 
-from secateur.errors import DivergenceError
+from secateur.errors import DivergenceError, PeerError
 from secateur.training.checkpoint import save_checkpoint
 
 
@@ -40,7 +40,7 @@ class Keeper:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         del kind, trace
-        if error is None or isinstance(error, KeyboardInterrupt | DivergenceError):
+        if error is None or isinstance(error, KeyboardInterrupt | DivergenceError | PeerError):
             self._write_pending()
 
     def keep(self, content: Mapping[str, Any]) -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
@@ -21,15 +20,17 @@ from secateur.pruning.layers import select_weights
 from secateur.pruning.pruner import Pruner
 from secateur.training.checkpoint import load_checkpoint, load_into
 from secateur.training.distillation import Distillation
-from secateur.training.evaluation import evaluate
+from secateur.training.evaluation import evaluate_together
 from secateur.training.freezing import hold_statistics, train_only
+from secateur.training.gradients import Gradients, Loss, gradients_of
 from secateur.training.keeper import Keeper
 from secateur.training.phase import Phase, make_optimizer
+from secateur.training.processes import Processes, fingerprints, join
 from secateur.training.seeding import seeded
 from secateur.training.task import Task
 
 BatchObserver = Callable[[int, int, Tensor], None]
-_KEPT = {"stage", "phase", "model", "optimizer", "pruner", "records"}
+_KEPT = {"stage", "phase", "model", "optimizer", "scaler", "pruner", "records"}
 
 
 @final
@@ -83,8 +84,11 @@ def run_phases(
     progress: Progress | None = None,
     stop_after: int | None = None,
     total_weights: int | None = None,
+    processes: Processes | None = None,
 ) -> list[EpochRecord]:
     """Train a network for some phases; start again after an interruption and it ends with the same bits.
+
+    Several processes that were started together train it together, each on its part of every batch.
 
     Args:
         model: The network, changed in place.
@@ -98,25 +102,30 @@ def run_phases(
         progress: Where the state after an epoch is kept, and who is told.
         stop_after: Stop after so many epochs in all, with the learning rates of the whole.
         total_weights: What the records' density is a fraction of, if the network is a part of a larger one.
+        processes: Who trains it; those that were started together, if left out.
 
     Returns:
-        One record an epoch.
+        One record an epoch, the same on every process.
 
     Raises:
+        ConfigurationError: This device does not compute in a phase's precision.
         DivergenceError: The loss of an epoch is not finite.
+        PeerError: Another process is gone, or has other weights.
         CheckpointError: The kept state is of another stage or network.
         StorageError: The state cannot be written; the one before is untouched.
     """
-    progress = progress or Progress()
-    accelerator = Accelerator()
-    model.to(accelerator.device)
-    kept = _read_kept(progress.path, stage)
+    processes = processes or join()
+    path = None if progress is None else progress.path
+    kept = processes.of_first(lambda: _read_kept(path, stage))
+    if progress is None or not processes.is_first:  # the others neither keep nor tell anything
+        progress = Progress()
+    model.to(processes.device)
     records = [EpochRecord(**record) for record in kept["records"]] if kept else []
     if progress.on_epoch is not None:
         for record in records:
             progress.on_epoch(record)
     reached = kept["phase"] if kept else 0
-    with Keeper(progress.path, progress.seconds) as keeper:
+    with Keeper(progress.path, progress.seconds) as keeper, processes.noticing():
         for number, phase in enumerate(phases):
             if number < reached:
                 continue
@@ -133,6 +142,9 @@ def run_phases(
                 if pruner is not None:
                     _watch(pruner, optimizer, connections)
                     pruner.prune_gradually(gradual if number == 0 else None)
+                gradients = gradients_of(model, phase, processes, task.example, _loss_of(distillation))
+                if kept and number == reached:
+                    gradients.load_state_dict(kept["scaler"])
                 session = _Session(
                     model,
                     optimizer,
@@ -143,11 +155,13 @@ def run_phases(
                     number,
                     pruner,
                     total_weights,
-                    distillation,
-                    accelerator,
+                    processes,
+                    gradients,
                     weights,
                 )
+                session.check_alike()
                 session.train(records, progress, keeper, stop_after)
+                del session, gradients  # whose wrapper has hooks on the parameters as long as it is there
     if pruner is not None:
         pruner.detach()
     return records
@@ -167,9 +181,19 @@ class _Session:
     number: int
     pruner: Pruner | None
     total_weights: int | None
-    distillation: Distillation | None
-    accelerator: Accelerator
+    processes: Processes
+    gradients: Gradients
     weights: list[nn.Parameter]
+
+    def check_alike(self) -> None:
+        """Refuse to train weights that are not the same on every process."""
+        if self.processes.count > 1:
+            self.processes.check_alike(
+                fingerprints(self.model.state_dict()),
+                f"the weights at the beginning of {self.stage}, phase {self.number + 1}",
+                "Start all processes with the same versions on the same kind of processor, and let the "
+                "network draw its initial weights from torch's generators alone",
+            )
 
     def train(
         self, records: list[EpochRecord], progress: Progress, keeper: Keeper, stop_after: int | None
@@ -187,11 +211,13 @@ class _Session:
 
     def _epoch(self, epoch: int, on_batch: BatchObserver | None) -> EpochRecord:
         began = time.monotonic()
-        with seeded(self.seed, self.stage, self.number, epoch, "dropout"):
+        # Each process drops other units, for it sees other images.
+        own = () if self.processes.is_first else (self.processes.rank,)
+        with seeded(self.seed, self.stage, self.number, epoch, "dropout", *own):
             loss = self._train_epoch(epoch, on_batch)
         if not math.isfinite(loss):
             raise self._diverged(epoch, f"the loss is {loss}")
-        check = evaluate(self.model, self.task.validation())
+        check = evaluate_together(self.model, self.task.validation, self.processes)
         if not math.isfinite(check.loss):
             raise self._diverged(epoch, f"the validation loss is {check.loss}")
         return EpochRecord(
@@ -203,7 +229,7 @@ class _Session:
             validation_error=check.error,
             learning_rate=float(self.optimizer.param_groups[0]["lr"]),
             density=self._density(),
-            seconds=time.monotonic() - began,
+            seconds=self.processes.of_first(lambda: time.monotonic() - began),
         )
 
     def _diverged(self, epoch: int, what: str) -> DivergenceError:
@@ -220,36 +246,33 @@ class _Session:
 
     def _train_epoch(self, epoch: int, on_batch: BatchObserver | None) -> float:
         task, phase, model, optimizer = self.task, self.phase, self.model, self.optimizer
-        device = self.accelerator.device
-        regularisation = phase.regularisation
+        device, part = self.processes.device, self.processes.part
         steps = math.ceil(task.train_count / phase.batch_size)
         total = torch.zeros((), device=device)
         model.train()
         if phase.only is not None:
             hold_statistics(model, phase.only)
         moving = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-        drawn = task.batches(phase.batch_size, self.seed, self.stage, self.number, epoch)
+
+        def change() -> None:
+            if phase.l1:
+                phase.regularisation.add_gradient_(self.weights)
+            if phase.clip:
+                nn.utils.clip_grad_norm_(moving, phase.clip)
+
+        drawn = task.batches(phase.batch_size, self.seed, self.stage, self.number, epoch, part=part)
         for step, batch in enumerate(each.to(device) for each in drawn):
             factor = phase.schedule.factor(epoch * steps + step, phase.epochs * steps)
             for group in optimizer.param_groups:
                 group["lr"] = phase.optimizer.learning_rate * factor
-            outputs = model(batch.images)
-            if self.distillation is None:
-                loss = functional.cross_entropy(outputs, batch.labels)
-            else:
-                loss = self.distillation.loss(outputs, batch)
             optimizer.zero_grad()
-            self.accelerator.backward(loss)
-            if phase.l1:
-                regularisation.add_gradient_(self.weights)
-            if phase.clip:
-                nn.utils.clip_grad_norm_(moving, phase.clip)
-            optimizer.step()
-            loss = loss.detach()
-            total += loss * len(batch.labels)
+            loss = self.gradients.add(batch)
+            self.gradients.step(optimizer, change)
+            total += loss * part.counted(batch.whole)
             if on_batch is not None:
                 on_batch(step + 1, steps, loss)
-        return float(total) / task.train_count
+        self.processes.share_buffers(model)
+        return float(self.processes.sum(total)) / task.train_count
 
     def _content(self, records: list[EpochRecord]) -> dict[str, Any]:
         return {
@@ -257,9 +280,16 @@ class _Session:
             "phase": self.number,
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "scaler": self.gradients.state_dict(),
             "pruner": None if self.pruner is None else self.pruner.state_dict(),
             "records": [record.to_json() for record in records],
         }
+
+
+def _loss_of(distillation: Distillation | None) -> Loss:
+    if distillation is not None:
+        return distillation.loss
+    return lambda outputs, batch: functional.cross_entropy(outputs, batch.labels)
 
 
 def _read_kept(path: Path | None, stage: str) -> dict[str, Any] | None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Annotated, Literal, assert_never, final
+from typing import Annotated, Any, Literal, assert_never, final
 
 import torch
-from pydantic import Field, model_validator
+from pydantic import Field, SerializerFunctionWrapHandler, model_serializer, model_validator
 from torch import nn
 from torch.optim import Optimizer
 
@@ -18,6 +18,7 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[float, Field(gt=0)]
 NotNegative = Annotated[float, Field(ge=0)]
+Precision = Literal["float32", "bf16", "fp16"]
 
 
 @final
@@ -129,6 +130,10 @@ class Phase(Frozen):
         only: Layer patterns that train; the others are frozen, with the statistics of their batch
             normalisation (the paper's local pruning, section 3.3).
         clip: The largest norm of the gradient; 0 clips nothing.
+        precision: What the forward pass computes in: float32, bf16, or on GPUs fp16. Weights, losses and
+            evaluation are in float32.
+        accumulate: In how many pieces a step is computed, one after another, to save memory.
+        compile: Whether ``torch.compile`` compiles the network.
     """
 
     epochs: int = Field(ge=0)
@@ -139,6 +144,27 @@ class Phase(Frozen):
     l2: NotNegative = 0.0
     only: tuple[str, ...] | None = Field(default=None, strict=False)
     clip: NotNegative = 0.0
+    precision: Precision = "float32"
+    accumulate: int = Field(default=1, ge=1)
+    compile: bool = False
+
+    @model_validator(mode="after")
+    def _has_images_for_every_piece(self) -> Phase:
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate ({self.accumulate}) must not be above batch_size ({self.batch_size}): a step's "
+                "batch_size images are computed in that many pieces"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _as_it_was_known(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A run is known by these values: keys that came later are left out where they change nothing.
+        values: dict[str, Any] = serialise(self)
+        for key in ("precision", "accumulate", "compile"):
+            if values.get(key) == type(self).model_fields[key].default:
+                del values[key]
+        return values
 
     @property
     def regularisation(self) -> Regularisation:

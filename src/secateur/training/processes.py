@@ -104,14 +104,14 @@ class Processes:
         distributed.all_reduce(total)
         return total
 
-    def wrap(self, model: nn.Module, example: Tensor) -> nn.Module:
+    def wrap(self, model: nn.Module, example: Callable[[], Tensor]) -> nn.Module:
         """The network as it is called in training: its gradients are the mean over all processes.
 
         Call it when everything is frozen that shall be: frozen parameters take no part.
 
         Args:
             model: The network, on this process's device.
-            example: One input, to see which parameters take part.
+            example: Gives one input, to see which parameters take part.
 
         Returns:
             PyTorch's ``DistributedDataParallel`` of the network; or the network itself on one process.
@@ -124,7 +124,7 @@ class Processes:
             # The gradients lie where they are exchanged: they are the only copy, as on one process.
             gradient_as_bucket_view=True,
             # Only asked for where there are such: it costs a walk through the graph in every step.
-            find_unused_parameters=_has_unused(model, example.to(self.device)),
+            find_unused_parameters=_has_unused(model, example().to(self.device)),
         )
 
     def share_buffers(self, model: nn.Module) -> None:

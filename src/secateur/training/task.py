@@ -45,8 +45,19 @@ class Part:
             raise ConfigurationError(f"part: expected a rank in 0..{self.count - 1}, found {self.rank}")
 
     def of(self, length: int) -> slice:
-        """This part of a sequence: a contiguous piece, at most one longer than any other, perhaps empty."""
+        """This part of a sequence: a contiguous piece, at most one longer than any other.
+
+        A sequence that is shorter than there are processes is seen whole by all of them: none is without an
+        image, with which neither a mean nor batch normalisation could do anything.
+        """
+        if length < self.count:
+            return slice(0, length)
         return slice(self.rank * length // self.count, (self.rank + 1) * length // self.count)
+
+    def counted(self, length: int) -> float:
+        """How many elements of a sequence this part stands for; over all parts the sum is its length."""
+        here = self.of(length)
+        return length / self.count if length < self.count else here.stop - here.start
 
 
 WHOLE = Part()
