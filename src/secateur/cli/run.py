@@ -9,14 +9,15 @@ from pathlib import Path
 import torch
 from rich.console import Console
 
+from secateur.cli.model import add_model_arguments, with_model
 from secateur.cli.progress import RunDisplay
 from secateur.cli.tensorboard import Scalars, check_installed
 from secateur.datasets import load_dataset
 from secateur.datasets.images import ImageDataset
 from secateur.errors import ConfigurationError
-from secateur.networks import build_network
 from secateur.recipes.builtin import RECIPES, builtin_recipe
 from secateur.recipes.driver import train_prune_retrain
+from secateur.recipes.model import choice_of, run_settings
 from secateur.recipes.plan import Recipe, read_recipe
 from secateur.recipes.result import RunResult
 from secateur.report.tables import layer_table, summary
@@ -30,6 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.epilog = f"built-in recipes:\n{known}"
     parser.add_argument("recipe", help="a built-in recipe's name, or a YAML file")
     parser.add_argument("--data", type=Path, help="folder of the data set; downloaded to a cache if left out")
+    add_model_arguments(parser)
     add_run_arguments(parser)
 
 
@@ -48,7 +50,7 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Carry the verb out."""
-    recipe = find_recipe(arguments.recipe)
+    recipe = with_model(find_recipe(arguments.recipe), arguments)
     prepare(arguments)
     execute(recipe, load_dataset(recipe.data.name, arguments.data), arguments, console)
     return 0
@@ -102,13 +104,13 @@ def execute(
     with RunDisplay(console, quiet=quiet) as display, ExitStack() as stack:
         scalars = stack.enter_context(Scalars()) if arguments.tensorboard else None
         result = train_prune_retrain(
-            lambda: build_network(recipe.model, num_classes=dataset.classes),
+            choice_of(recipe).factory(task.classes),
             task,
             recipe.plan,
             arguments.out,
             seed=arguments.seed,
             name=recipe.name,
-            settings=recipe.model_dump(mode="json", exclude={"name", "plan"}),
+            settings=run_settings(recipe, task.image_shape),
             observer=display.observer if scalars is None else scalars.beside(display.observer),
         )
         if scalars is not None:

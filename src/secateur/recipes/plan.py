@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, final
@@ -9,6 +10,7 @@ from typing import Annotated, Any, Literal, final
 import yaml
 from pydantic import (
     Field,
+    JsonValue,
     SerializerFunctionWrapHandler,
     TypeAdapter,
     ValidationError,
@@ -24,6 +26,8 @@ from secateur.recipes.cut import Cut, GlobalCut
 from secateur.recipes.target import Search, Target
 from secateur.training.configuration import Frozen, mistakes
 from secateur.training.phase import Fraction, Phase, Positive
+
+_FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
 @final
@@ -213,20 +217,49 @@ class Recipe(Frozen):
 
     Attributes:
         name: What the run is called.
-        model: A built-in network's name.
+        model: A built-in network's name, or ``package.module:factory`` for a function that makes the network.
+        model_arguments: What the function is called with, by keyword; of a built-in network, its ``dropout``.
+        weights: A file of trained weights that the run starts from.
         data: Which images.
         plan: What is done.
     """
 
     name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
     model: str
+    model_arguments: Mapping[str, JsonValue] = {}
+    weights: str | None = None
     data: DataChoice = DataChoice()
     plan: Plan
 
     @field_validator("model")
     @classmethod
     def _known(cls, model: str) -> str:
-        return _one_of(model, "built-in network", NETWORKS)
+        if ":" not in model:
+            return _one_of(
+                model, "built-in network", NETWORKS, "; name one of your own as package.module:factory"
+            )
+        if not _FACTORY.fullmatch(model):
+            raise ValueError("expected package.module:factory, which names a function of a module")
+        return model
+
+    @model_validator(mode="after")
+    def _fits_the_weights(self) -> Recipe:
+        if self.weights is not None and isinstance(self.plan.survivors, Reinitialise):
+            raise ValueError(
+                "weights are what the run starts from, and survivors are to be drawn anew: they would be "
+                "read from the file again; leave one of the two away"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_what_is_not_there(self, serialise: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # As for a plan: what is not used must not change a run's name.
+        values: dict[str, Any] = serialise(self)
+        return {
+            key: value
+            for key, value in values.items()
+            if key not in ("model_arguments", "weights") or value not in ({}, None)
+        }
 
 
 def parse_recipe(content: Any, source: str) -> Recipe:
@@ -286,7 +319,7 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _one_of(name: str, what: str, known: Mapping[str, object]) -> str:
+def _one_of(name: str, what: str, known: Mapping[str, object], or_else: str = "") -> str:
     if name not in known:
-        raise ValueError(f"there is no such {what}; there are {', '.join(known)}")
+        raise ValueError(f"there is no such {what}; there are {', '.join(known)}{or_else}")
     return name
