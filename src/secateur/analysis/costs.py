@@ -91,7 +91,7 @@ def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerCo
         >>> [(cost.name, cost.weights, cost.macs) for cost in layer_costs(model, (1, 28, 28))]
         [('0', 500, 288000), ('2', 115200, 115200)]
     """
-    shadow = _shadow(unwrap(model)).eval()
+    shadow = meta_copy(unwrap(model)).eval()
     costs: dict[str, LayerCost] = {}
     counted: set[int] = set()
     for name, layer in weight_layers(shadow).items():
@@ -115,7 +115,15 @@ def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerCo
     return tuple(costs.values())
 
 
-def _shadow(model: nn.Module) -> nn.Module:
+def meta_copy(model: nn.Module) -> nn.Module:
+    """A copy without numbers, on PyTorch's meta device: what runs through it has shapes and costs nothing.
+
+    Args:
+        model: Any module.
+
+    Returns:
+        The same structure; tied weights stay tied.
+    """
     # deepcopy takes a tensor's copy from the memo where it finds one: the weights themselves are never
     # copied, and tied ones stay tied, which `.to("meta")` would undo.
     memo: dict[int, Any] = {}

@@ -1,0 +1,230 @@
+"""What a training step takes: bytes, derived from shapes alone, and seconds, measured on random images."""
+
+from __future__ import annotations
+
+import math
+import statistics
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import assert_never, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from secateur.analysis.costs import layer_costs, meta_copy
+from secateur.pruning.enforcement import make_factors
+from secateur.pruning.layers import select_weights
+from secateur.pruning.masks import Masks
+from secateur.pruning.pruner import Pruner
+from secateur.training.freezing import hold_statistics, train_only
+from secateur.training.phase import Adam, AdamW, Phase, Sgd, make_optimizer
+
+# Beyond this many multiply-accumulates forward, a step is measured at two smaller batches instead: about two
+# seconds of a laptop.
+_MACS = 30e9
+_STEPS = 3  # that are timed, after one that is not
+
+
+@final
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that one process needs in a phase of training; the libraries' own come on top.
+
+    Attributes:
+        weights: Parameters and buffers.
+        gradients: Of what trains.
+        optimizer: Its states.
+        masks: Masks, with the factors that enforce them.
+        activations: What the forward pass keeps for the backward pass, and the images.
+    """
+
+    weights: int
+    gradients: int
+    optimizer: int
+    masks: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All together."""
+        return self.weights + self.gradients + self.optimizer + self.masks + self.activations
+
+
+def phase_memory(
+    model: nn.Module, image_shape: tuple[int, ...], phase: Phase, images: int, *, masks: Masks | None
+) -> Memory:
+    """What a phase keeps in memory, from the shapes of a copy on PyTorch's meta device.
+
+    ``weights + gradients + states a weight x trainable weights + masks + images x what one image leaves``:
+    an activation of a frozen layer counts only where something behind it needs it.
+
+    Args:
+        model: The network.
+        image_shape: Channels, height, width.
+        phase: What trains, and with which optimizer.
+        images: Of a step, in this process.
+        masks: What is pruned; None for dense training.
+
+    Returns:
+        Bytes.
+
+    Raises:
+        LayerSelectionError: `only` of the phase matches no parameter.
+
+    Example:
+        >>> sgd = Phase.model_validate(
+        ...     {"epochs": 1, "batch_size": 8, "optimizer": {"kind": "sgd", "learning_rate": 0.1}}
+        ... )
+        >>> phase_memory(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), (1, 2, 2), sgd, 8, masks=None)
+        Memory(weights=40, gradients=40, optimizer=40, masks=0, activations=128)
+    """
+    shadow = meta_copy(model).train()
+    with train_only(shadow, phase.only):
+        trained = _bytes(p for p in shadow.parameters() if p.requires_grad)
+        kept = _kept_for_backward(shadow, image_shape) if trained else 0
+    image = 4 * math.prod(image_shape)
+    return Memory(
+        weights=_bytes([*shadow.parameters(), *shadow.buffers()]),
+        gradients=trained,
+        optimizer=_states(phase) * trained,
+        masks=0 if masks is None else _mask_bytes(shadow, masks),
+        activations=images * (kept + image),
+    )
+
+
+def step_seconds(
+    model: nn.Module,
+    image_shape: tuple[int, ...],
+    classes: int,
+    phase: Phase,
+    images: int,
+    *,
+    masks: Masks | None,
+    device: torch.device,
+) -> float:
+    """The time of one optimizer step: measured, if need be at two smaller batches and drawn out from there.
+
+    Args:
+        model: The network, on the device; its weights move.
+        image_shape: Channels, height, width.
+        classes: Number of classes.
+        phase: What trains, and with which optimizer.
+        images: Of a step, in this process.
+        masks: What is pruned; None for dense training.
+        device: Where it computes.
+
+    Returns:
+        Seconds: the median of a few steps, without loading images.
+    """
+    macs = sum(cost.macs for cost in layer_costs(model, image_shape))
+    small = max(1, int(_MACS / macs / 2))
+    if images <= 2 * small:
+        return _timed(model, image_shape, classes, phase, images, masks, device)
+    one, two = (
+        _timed(model, image_shape, classes, phase, count, masks, device) for count in (small, 2 * small)
+    )
+    # On a busy machine the smaller batch may come out slower; then all the time is taken to be the images'.
+    an_image = (two - one) / small if two > one else two / (2 * small)
+    return two + an_image * (images - 2 * small)
+
+
+def _timed(
+    model: nn.Module,
+    image_shape: tuple[int, ...],
+    classes: int,
+    phase: Phase,
+    images: int,
+    masks: Masks | None,
+    device: torch.device,
+) -> float:
+    draw = torch.Generator().manual_seed(0)
+    pixels = torch.randn(images, *image_shape, generator=draw).to(device)
+    labels = torch.randint(classes, (images,), generator=draw).to(device)
+    model.train()
+    with train_only(model, phase.only):
+        if phase.only is not None:
+            hold_statistics(model, phase.only)
+        connections = {id(weight) for weight in select_weights(model).values()}
+        trained = [p for p in model.parameters() if p.requires_grad]
+        optimizer = make_optimizer(
+            phase.optimizer,
+            phase.l2,
+            [p for p in trained if id(p) in connections],
+            [p for p in trained if id(p) not in connections],
+        )
+        pruner = None if masks is None else _pruner(model, masks)
+        if pruner is not None and any(p.requires_grad for p in _pruned(model, pruner)):
+            pruner.attach(optimizer)
+        seconds = [_step(model, optimizer, pixels, labels, device) for _ in range(1 + _STEPS)]
+        if pruner is not None:
+            pruner.detach()
+        optimizer.zero_grad()
+    return statistics.median(seconds[1:])
+
+
+def _step(
+    model: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor, device: torch.device
+) -> float:
+    began = time.perf_counter()
+    loss = functional.cross_entropy(model(pixels), labels)
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]  # torch's own
+    optimizer.step()
+    loss.item()  # waits for an accelerator
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+    return time.perf_counter() - began
+
+
+def _pruner(model: nn.Module, masks: Masks) -> Pruner:
+    pruner = Pruner(model, layers=list(masks))
+    pruner.restrict(masks)
+    return pruner
+
+
+def _pruned(model: nn.Module, pruner: Pruner) -> list[nn.Parameter]:
+    weights = select_weights(model)
+    return [weights[name] for name in pruner.masks if name in weights]
+
+
+def _states(phase: Phase) -> int:
+    match phase.optimizer:
+        case Sgd():
+            return 1 if phase.optimizer.momentum else 0
+        case Adam() | AdamW():
+            return 2
+        case _:
+            assert_never(phase.optimizer)
+
+
+def _mask_bytes(shadow: nn.Module, masks: Masks) -> int:
+    every = select_weights(shadow)
+    weights = {name: every[name] for name in masks if name in every}
+    # A large weight's factor is its mask itself, and shares its memory.
+    factors = [
+        factor for _, factor in make_factors(weights, Masks.full(weights)) if factor.dtype != torch.bool
+    ]
+    return sum(mask.numel() for mask in masks.values()) + _bytes(factors)
+
+
+def _kept_for_backward(shadow: nn.Module, image_shape: tuple[int, ...]) -> int:
+    own = {tensor.untyped_storage()._cdata for tensor in (*shadow.parameters(), *shadow.buffers())}
+    images = torch.empty((2, *image_shape), device="meta")  # batch normalisation refuses a single number
+    own.add(images.untyped_storage()._cdata)
+    kept: dict[int, torch.UntypedStorage] = {}  # held, so that no address is given out twice
+
+    def note(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in own:
+            kept[storage._cdata] = storage
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        shadow(images)
+    return sum(storage.nbytes() for storage in kept.values()) // 2
+
+
+def _bytes(tensors: Iterable[Tensor]) -> int:
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
