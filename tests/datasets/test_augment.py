@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from secateur.datasets.augment import ShiftedImages
+from secateur.datasets.augment import PictureViews, ShiftedImages
+from secateur.datasets.pictures import Normalisation
 from secateur.errors import ConfigurationError, DataError
 
 
@@ -99,8 +100,8 @@ def test_take_refuses_numbers_that_would_read_a_neighbour(
 
 
 def test_construction_refuses_bytes_empty_sets_and_negative_radius() -> None:
-    with pytest.raises(DataError, match=r"float32 .* found torch.uint8 .* standardise the images first"):
-        ShiftedImages(torch.zeros(3, 1, 2, 2, dtype=torch.uint8), 1, 0.0)
+    with pytest.raises(DataError, match=r"float32 .* found torch.float64 .* standardise the images first"):
+        ShiftedImages(torch.zeros(3, 1, 2, 2, dtype=torch.float64), 1, 0.0)
     with pytest.raises(DataError, match=r"non-empty .* shape \(0, 1, 2, 2\)"):
         ShiftedImages(torch.zeros(0, 1, 2, 2), 1, 0.0)
     with pytest.raises(ConfigurationError, match="found -1; 0 means no shifts"):
@@ -122,3 +123,35 @@ def test_a_batch_of_128_takes_well_under_a_millisecond() -> None:
     torch.set_num_threads(threads)
     # about 0.07 ms on one idle core; the median forgives a busy machine
     assert statistics.median(seconds) < 1e-3
+
+
+def test_picture_views_are_shifted_mirrored_and_standardised() -> None:
+    pixels = torch.randint(
+        0, 256, (5, 3, 4, 6), dtype=torch.uint8, generator=torch.Generator().manual_seed(2)
+    )
+    normalisation = Normalisation((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+    views = PictureViews(pixels, 1, normalisation, flip=True)
+    assert (views.variants, views.identity_variant) == (18, 4)
+    every = torch.arange(5)
+    shifted = ShiftedImages(pixels, 1, fill=0)
+    for variant in range(18):
+        found = views.take(every, torch.full_like(every, variant))
+        expected = normalisation(shifted.take(every, torch.full_like(every, variant % 9)))
+        assert torch.equal(found, expected.flip(-1) if variant >= 9 else expected)
+    mixed = views.take(every, torch.tensor([0, 9, 4, 13, 17]))
+    assert torch.equal(mixed[2], normalisation(pixels[2]))
+    assert torch.equal(mixed[3], normalisation(pixels[3]).flip(-1))
+    assert PictureViews(pixels, 1, normalisation, flip=False).variants == 9
+
+
+def test_picture_views_tell_what_they_do_and_refuse_what_they_cannot() -> None:
+    pixels, normalisation = torch.zeros(2, 3, 4, 4, dtype=torch.uint8), Normalisation((0.5,) * 3, (0.5,) * 3)
+    views = [
+        PictureViews(pixels, radius, normalisation, flip=flip) for radius in (0, 1) for flip in (True, False)
+    ]
+    views.append(PictureViews(pixels, 0, Normalisation((0.4,) * 3, (0.5,) * 3), flip=True))
+    assert len({view.description for view in views}) == 5
+    with pytest.raises(ConfigurationError, match=r"variants in 0\.\.1, found 0\.\.2"):
+        views[0].take(torch.tensor([0, 1]), torch.tensor([0, 2]))
+    with pytest.raises(DataError, match=r"expected uint8 pixels, found torch\.float32"):
+        PictureViews(pixels.float(), 0, normalisation, flip=True)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from secateur.datasets.pictures import Normalisation
 from secateur.errors import ConfigurationError, DataError
 
 
@@ -19,13 +20,13 @@ class ShiftedImages:
     comes in from outside is `fill`.
 
     Args:
-        images: float32 tensor [n, channels, height, width], not empty.
+        images: float32 or uint8 tensor [n, channels, height, width], not empty.
         radius: r, the largest shift in pixels, at least 0; with 0 the images are used as they are.
         fill: value of pixels from outside the image, on the images' own scale: a standardised black is
             -mean / std, not 0.
 
     Raises:
-        DataError: the images are not a non-empty float32 tensor of four dimensions.
+        DataError: the images are not a non-empty float32 or uint8 tensor of four dimensions.
         ConfigurationError: the radius is negative.
 
     Example:
@@ -38,10 +39,10 @@ class ShiftedImages:
     """
 
     def __init__(self, images: Tensor, radius: int, fill: float) -> None:
-        if images.dtype != torch.float32 or images.dim() != 4 or images.numel() == 0:
+        if images.dtype not in (torch.float32, torch.uint8) or images.dim() != 4 or images.numel() == 0:
             raise DataError(
-                "shifted images: expected a non-empty float32 tensor [n, channels, height, width], found "
-                f"{images.dtype} of shape {tuple(images.shape)}; standardise the images first"
+                "shifted images: expected a non-empty float32 or uint8 tensor [n, channels, height, width], "
+                f"found {images.dtype} of shape {tuple(images.shape)}; standardise the images first"
             )
         if radius < 0:
             raise ConfigurationError(
@@ -66,6 +67,11 @@ class ShiftedImages:
         )
 
     @property
+    def description(self) -> str:
+        """What is done to the images, to tell tasks apart."""
+        return str(self.radius)
+
+    @property
     def variants(self) -> int:
         """How many shifts there are: (2r + 1)^2."""
         return (2 * self.radius + 1) ** 2
@@ -83,7 +89,7 @@ class ShiftedImages:
             variants: int64 tensor [b], which shift of each, each in 0..variants-1.
 
         Returns:
-            A float32 tensor [b, channels, height, width] of its own memory.
+            A tensor [b, channels, height, width] of the images' own type and of its own memory.
 
         Raises:
             ConfigurationError: the two are not int64 [b] of one length, or hold a number out of range.
@@ -104,6 +110,69 @@ class ShiftedImages:
         rows = torch.div(window, side, rounding_mode="floor")
         starts = indices * self._image + rows * self._row + (window - rows * side)
         return self._images.index_select(0, starts)
+
+
+@final
+class PictureViews:
+    """Decoded pictures that can be taken at every shift and mirrored, and are standardised as they are taken.
+
+    They stay bytes until then: a quarter of the memory. Variants below (2r + 1)^2 are the shifts of
+    `ShiftedImages`; with `flip` the same again, mirrored left to right after the shift.
+
+    Args:
+        pixels: uint8 tensor [n, 3, height, width], not empty.
+        radius: r, the largest shift in pixels, at least 0; what comes in from outside is black.
+        normalisation: Turns pixels into numbers.
+        flip: Whether there are mirrored variants.
+
+    Raises:
+        DataError: the pixels are not uint8, or there are none.
+        ConfigurationError: the radius is negative.
+    """
+
+    def __init__(self, pixels: Tensor, radius: int, normalisation: Normalisation, *, flip: bool) -> None:
+        if pixels.dtype != torch.uint8:
+            raise DataError(
+                f"picture views: expected uint8 pixels, found {pixels.dtype}; give them as decoded"
+            )
+        self._shifted = ShiftedImages(pixels, radius, fill=0)
+        self._normalisation = normalisation
+        self._flip = flip
+
+    @property
+    def description(self) -> str:
+        """What is done to the images, to tell tasks apart."""
+        return f"{self._shifted.radius} {self._flip} {self._normalisation}"
+
+    @property
+    def variants(self) -> int:
+        """How many views of a picture there are."""
+        return self._shifted.variants * (2 if self._flip else 1)
+
+    @property
+    def identity_variant(self) -> int:
+        """The variant that neither shifts nor mirrors."""
+        return self._shifted.identity_variant
+
+    def take(self, indices: Tensor, variants: Tensor) -> Tensor:
+        """Take pictures, each in its own view.
+
+        Args:
+            indices: int64 tensor [b], which pictures, each in 0..n-1.
+            variants: int64 tensor [b], which view of each, each in 0..variants-1.
+
+        Returns:
+            A float32 tensor [b, 3, height, width].
+
+        Raises:
+            ConfigurationError: the two are not int64 [b] of one length, or hold a number out of range.
+        """
+        _check_range(variants, self.variants, "variants")
+        shifts = self._shifted.variants
+        pixels = self._shifted.take(indices, variants % shifts)
+        mirrored = variants >= shifts
+        pixels[mirrored] = pixels[mirrored].flip(-1)
+        return self._normalisation(pixels)
 
 
 def _check_range(numbers: Tensor, end: int, name: str) -> None:

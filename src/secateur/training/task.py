@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 
-from secateur.datasets.augment import ShiftedImages
+from secateur.datasets.augment import PictureViews, ShiftedImages
 from secateur.datasets.images import ImageDataset, pixel_statistics, split_validation, standardise
 from secateur.errors import ConfigurationError, DataError
 from secateur.training.seeding import generator
@@ -93,10 +93,12 @@ class Task(ABC):
     Attributes:
         classes: Number of classes.
         source: Where the data come from, for the record.
+        about: What else a result says of the data, as JSON values: the names of the classes, say.
     """
 
     classes: int
     source: str
+    about: Mapping[str, Any]
 
     @property
     @abstractmethod
@@ -197,12 +199,13 @@ class ImagesInMemory(Task):
         test_labels: int64 [t].
         classes: Number of classes.
         source: Where the data come from, for the record.
+        about: What else a result says of the data, as JSON values.
 
     Raises:
         DataError: A label is outside 0..classes-1, or counts of images and labels differ.
     """
 
-    images: ShiftedImages = field(repr=False)
+    images: ShiftedImages | PictureViews = field(repr=False)
     labels: Tensor = field(repr=False)
     train: Tensor = field(repr=False)
     validation_images: Tensor = field(repr=False)
@@ -211,9 +214,10 @@ class ImagesInMemory(Task):
     test_labels: Tensor = field(repr=False)
     classes: int
     source: str
+    about: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.images, ShiftedImages):
+        if not isinstance(self.images, ShiftedImages | PictureViews):
             raise DataError(
                 f"training part of {self.source!r}: expected ShiftedImages, found "
                 f"{type(self.images).__name__}; wrap the tensor, or make the task with image_task"
@@ -268,7 +272,7 @@ class ImagesInMemory(Task):
     @property
     def fingerprint(self) -> str:
         """A hash of what trains, validates and tests, to tell tasks apart."""
-        digest = hashlib.sha256(f"{self.classes}/{self.images.radius}/{self.image_shape}".encode())
+        digest = hashlib.sha256(f"{self.classes}/{self.images.description}/{self.image_shape}".encode())
         for indices in torch.split(self.train, _CHUNK):
             unshifted = torch.full_like(indices, self.images.identity_variant)
             digest.update(self.images.take(indices, unshifted).numpy().data)
