@@ -48,6 +48,7 @@ void bind_steps(nb::class_<Program>& program) {
       .def("pool", &Program::pool, "kind"_a, "source"_a, "output"_a, "images"_a, "channels"_a, "in_h"_a, "in_w"_a,
            "out_h"_a, "out_w"_a, "kernel"_a, "strides"_a, "pads"_a, "dilations"_a, "count_padding"_a, "pads_end"_a)
       .def("softmax", &Program::softmax, "source"_a, "output"_a, "outer"_a, "size"_a, "inner"_a)
+      .def("log_softmax", &Program::log_softmax, "source"_a, "output"_a, "outer"_a, "size"_a, "inner"_a)
       .def("layer_norm", &Program::layer_norm, "source"_a, "output"_a, "scale"_a, "bias"_a, "outer"_a, "size"_a, "epsilon"_a)
       .def("local_response_norm", &Program::local_response_norm, "source"_a, "output"_a, "images"_a, "channels"_a,
            "plane"_a, "size"_a, "alpha"_a, "beta"_a, "k"_a)

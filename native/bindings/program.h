@@ -61,6 +61,7 @@ class Program {
             std::int64_t in_w, std::int64_t out_h, std::int64_t out_w, Pair kernel, Pair strides, Pair pads, Pair dilations,
             bool count_padding, Pair pads_end);
   void softmax(Ref source, Ref output, std::int64_t outer, std::int64_t size, std::int64_t inner);
+  void log_softmax(Ref source, Ref output, std::int64_t outer, std::int64_t size, std::int64_t inner);
   void layer_norm(Ref source, Ref output, Ref scale, Ref bias, std::int64_t outer, std::int64_t size, float epsilon);
   void local_response_norm(Ref source, Ref output, std::int64_t images, std::int64_t channels, std::int64_t plane,
                            std::int64_t size, float alpha, float beta, float k);

@@ -112,6 +112,10 @@ void Program::pool(const std::string& kind, Ref source, Ref output, std::int64_t
   check(secateur_pool(c_.get(), number_of(kind, POOL_NAMES, "kind"), c(source), c(output), &shape, count_padding ? 1 : 0));
 }
 
+void Program::log_softmax(Ref source, Ref output, std::int64_t outer, std::int64_t size, std::int64_t inner) {
+  check(secateur_log_softmax(c_.get(), c(source), c(output), outer, size, inner));
+}
+
 void Program::softmax(Ref source, Ref output, std::int64_t outer, std::int64_t size, std::int64_t inner) {
   check(secateur_softmax(c_.get(), c(source), c(output), outer, size, inner));
 }

@@ -62,6 +62,14 @@ secateur_status secateur_softmax(secateur_program* program, secateur_ref source,
   });
 }
 
+secateur_status secateur_log_softmax(secateur_program* program, secateur_ref source, secateur_ref output,
+                                     int64_t outer, int64_t size, int64_t inner) {
+  return add(program, "log softmax", [&](Isa isa) {
+    return Planned{"log softmax", make_softmax(isa, ref(source), ref(output), outer, size, inner, true),
+                   {use(ref(source), outer * size * inner)}, {use(ref(output), outer * size * inner)}};
+  });
+}
+
 secateur_status secateur_layer_norm(secateur_program* program, secateur_ref source, secateur_ref output,
                                     secateur_ref scale, secateur_ref bias, int64_t outer, int64_t size, float epsilon) {
   return add(program, "layer_norm", [&](Isa isa) {

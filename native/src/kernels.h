@@ -34,10 +34,10 @@ struct PoolKernels {
 };
 
 struct NormKernels {
-  // One row.
-  void (*softmax)(const float* x, float* y, std::int64_t size);
-  // `count` neighbouring columns of a (size, pitch) matrix.
-  void (*softmax_columns)(const float* x, float* y, std::int64_t size, std::int64_t pitch, std::int64_t count);
+  // One row: the softmax, and its logarithm.
+  void (*softmax[2])(const float* x, float* y, std::int64_t size);
+  // `count` neighbouring columns of a (size, pitch) matrix, likewise.
+  void (*softmax_columns[2])(const float* x, float* y, std::int64_t size, std::int64_t pitch, std::int64_t count);
   // One row; scale and bias may be null.
   void (*layer_norm)(const float* x, float* y, std::int64_t size, const float* scale, const float* bias, float epsilon);
   // y[i] = x[i]^2.

@@ -4,6 +4,7 @@
 #include "kernels.h"
 
 extern "C" float powf(float base, float exponent) noexcept;
+extern "C" float logf(float x) noexcept;
 
 namespace secateur::SECATEUR_ISA {
 namespace {
@@ -16,7 +17,9 @@ float largest(Vec x) {
   return most;
 }
 
-// A NaN need not survive the search for the largest: it comes back with its own exponential.
+// A NaN need not survive the search for the largest: it comes back with its own exponential. The logarithm is
+// x - largest - log(sum): the quotient may be zero where its logarithm is an ordinary number.
+template <bool LOGARITHM>
 void softmax_row(const float* x, float* y, std::int64_t size) {
   const Vec lowest = set(-__builtin_inff());
   Vec most = lowest;
@@ -28,7 +31,7 @@ void softmax_row(const float* x, float* y, std::int64_t size) {
   Vec total = set(0.0f);
   for (i = 0; i + LANES <= size; i += LANES) {
     const Vec e = exponential(load(x + i) - all_top);
-    store(y + i, e);
+    if constexpr (!LOGARITHM) store(y + i, e);
     total = total + e;
   }
   float whole = sum(total);
@@ -36,37 +39,57 @@ void softmax_row(const float* x, float* y, std::int64_t size) {
     float lanes[LANES];
     store(lanes, exponential(load_part(x + i, size - i) - all_top));
     for (std::int64_t j = 0; i + j < size; ++j) {
-      y[i + j] = lanes[j];
+      if constexpr (!LOGARITHM) y[i + j] = lanes[j];
       whole += lanes[j];
     }
+  }
+  if constexpr (LOGARITHM) {
+    const float log_whole = logf(whole);
+    const Vec all_log = set(log_whole);
+    for (i = 0; i + LANES <= size; i += LANES) store(y + i, load(x + i) - all_top - all_log);
+    for (; i < size; ++i) y[i] = x[i] - top - log_whole;
+    return;
   }
   const Vec divisor = set(whole);
   for (i = 0; i + LANES <= size; i += LANES) store(y + i, load(y + i) / divisor);
   for (; i < size; ++i) y[i] = y[i] / whole;
 }
 
-template <class Load, class Store>
+Vec logarithm(Vec x) {
+  float lanes[LANES];
+  store(lanes, x);
+  for (std::int64_t i = 0; i < LANES; ++i) lanes[i] = logf(lanes[i]);
+  return load(lanes);
+}
+
+template <bool LOGARITHM, class Load, class Store>
 void softmax_lanes(const float* x, float* y, std::int64_t size, std::int64_t pitch, Load get, Store put) {
   Vec most = get(x);
   for (std::int64_t r = 1; r < size; ++r) most = max(most, get(x + r * pitch));
   Vec total = set(0.0f);
   for (std::int64_t r = 0; r < size; ++r) {
     const Vec e = exponential(get(x + r * pitch) - most);
-    put(y + r * pitch, e);
+    if constexpr (!LOGARITHM) put(y + r * pitch, e);
     total = total + e;
+  }
+  if constexpr (LOGARITHM) {
+    const Vec log_total = logarithm(total);
+    for (std::int64_t r = 0; r < size; ++r) put(y + r * pitch, get(x + r * pitch) - most - log_total);
+    return;
   }
   for (std::int64_t r = 0; r < size; ++r) put(y + r * pitch, get(y + r * pitch) / total);
 }
 
+template <bool LOGARITHM>
 void softmax_columns(const float* x, float* y, std::int64_t size, std::int64_t pitch, std::int64_t count) {
   std::int64_t i = 0;
   for (; i + LANES <= count; i += LANES) {
-    softmax_lanes(
+    softmax_lanes<LOGARITHM>(
         x + i, y + i, size, pitch, [](const float* p) { return load(p); }, [](float* p, Vec v) { store(p, v); });
   }
   if (i == count) return;
   const std::int64_t rest = count - i;
-  softmax_lanes(
+  softmax_lanes<LOGARITHM>(
       x + i, y + i, size, pitch, [rest](const float* p) { return load_part(p, rest); },
       [rest](float* p, Vec v) { store_part(p, rest, v); });
 }
@@ -159,7 +182,9 @@ void response_row(const float* x, const float* const* squares, std::int64_t squa
 }  // namespace
 
 const NormKernels& norm_kernels() {
-  static constexpr NormKernels TABLE{softmax_row, softmax_columns, layer_norm, square_row, response_row};
+  static constexpr NormKernels TABLE{{softmax_row<false>, softmax_row<true>},
+                                    {softmax_columns<false>, softmax_columns<true>},
+                                    layer_norm, square_row, response_row};
   return TABLE;
 }
 

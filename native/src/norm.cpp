@@ -14,12 +14,13 @@ constexpr std::int64_t STRIP = 128;
 
 class Softmax final : public Step {
  public:
-  Softmax(Isa isa, Ref source, Ref output, std::int64_t outer, std::int64_t size, std::int64_t inner)
+  Softmax(Isa isa, Ref source, Ref output, std::int64_t outer, std::int64_t size, std::int64_t inner, bool logarithm)
       : kernels_(SECATEUR_KERNELS(isa, norm_kernels)),
         source_(source),
         output_(output),
         size_(size),
         inner_(inner),
+        logarithm_(logarithm),
         strips_(ceil_div(inner, STRIP)),
         units_(outer * strips_),
         items_(item_count(units_, size * std::min(inner, STRIP), GRAIN)) {}
@@ -34,9 +35,9 @@ class Softmax final : public Step {
       const std::int64_t column = unit % strips_ * STRIP;
       const std::int64_t offset = unit / strips_ * size_ * inner_ + column;
       if (inner_ == 1) {
-        kernels_.softmax(source + offset, output + offset, size_);
+        kernels_.softmax[logarithm_](source + offset, output + offset, size_);
       } else {
-        kernels_.softmax_columns(source + offset, output + offset, size_, inner_, std::min(STRIP, inner_ - column));
+        kernels_.softmax_columns[logarithm_](source + offset, output + offset, size_, inner_, std::min(STRIP, inner_ - column));
       }
     }
   }
@@ -44,7 +45,9 @@ class Softmax final : public Step {
  private:
   const NormKernels& kernels_;
   Ref source_, output_;
-  std::int64_t size_, inner_, strips_, units_, items_;
+  std::int64_t size_, inner_;
+  bool logarithm_;
+  std::int64_t strips_, units_, items_;
 };
 
 class LayerNorm final : public Step {
@@ -140,10 +143,10 @@ class LocalResponseNorm final : public Step {
 }  // namespace
 
 std::unique_ptr<Step> make_softmax(Isa isa, Ref source, Ref output, std::int64_t outer, std::int64_t size,
-                                   std::int64_t inner) {
+                                   std::int64_t inner, bool logarithm) {
   elements({outer, size, inner});
   require(size >= 1, "a softmax is over at least one number");
-  return std::make_unique<Softmax>(isa, source, output, outer, size, inner);
+  return std::make_unique<Softmax>(isa, source, output, outer, size, inner, logarithm);
 }
 
 std::unique_ptr<Step> make_layer_norm(Isa isa, Ref source, Ref output, Ref scale, Ref bias, std::int64_t outer,

@@ -123,6 +123,33 @@ void check_near(const std::string& what, const std::vector<std::vector<float>>& 
   }
 }
 
+void check_log_softmax() {
+  std::mt19937 random(6);
+  for (const auto& [outer, size, inner] : {std::tuple{3, 10, 1}, std::tuple{2, 1001, 1}, std::tuple{2, 5, 150}, std::tuple{40, 300, 3}}) {
+    const auto count = static_cast<std::size_t>(outer * size * inner);
+    auto x = random_floats(random, count, 1.0, false);
+    for (float& each : x) each = each * 40.0f - 200.0f;  // most quotients are zero in float, none of their logarithms is
+    const auto step = static_cast<std::size_t>(inner), rows = static_cast<std::size_t>(size);
+    // Two subtractions of numbers of a few hundreds, and a sum of n numbers that its logarithm makes absolute: each
+    // result is at least log(2) away from zero, but for the largest of a row; the bound is of the largest of x.
+    for (const Isa isa : isas()) {
+      const std::string title = std::string("log softmax ") + name(isa);
+      const auto y = output_of(*make_softmax(isa, SOURCE, OUTPUT, outer, size, inner, true), {x}, count, title);
+      for (std::size_t at = 0; at < count; ++at) {
+        const std::size_t first = at / (rows * step) * rows * step + at % step;
+        double top = x[first], total = 0;
+        for (std::size_t r = 0; r < rows; ++r) top = std::max(top, static_cast<double>(x[first + r * step]));
+        for (std::size_t r = 0; r < rows; ++r) total += std::exp(static_cast<double>(x[first + r * step]) - top);
+        const double expected = x[at] - top - std::log(total);
+        if (std::fabs(y[at] - expected) <= (size + 16) * 0x1p-23 + 2 * std::fabs(expected) * 0x1p-23) continue;
+        expect(false, title + " at " + std::to_string(at) + ": " + std::to_string(y[at]) + ", expected " + std::to_string(expected));
+        break;
+      }
+      ++cases;
+    }
+  }
+}
+
 void check_softmax() {
   std::mt19937 random(5);
   for (const auto& [outer, size, inner] : {std::tuple{3, 10, 1}, std::tuple{2, 1001, 1}, std::tuple{2, 5, 150}, std::tuple{40, 300, 3}}) {
@@ -200,6 +227,7 @@ int main() {
   check_reductions();
   check_products();
   check_softmax();
+  check_log_softmax();
   check_responses();
   check_layer_norms();
   return report(cases);

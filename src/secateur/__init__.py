@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from secateur.errors import MissingExtraError
+from secateur.errors import MissingExtraError, SecateurError
 
 if TYPE_CHECKING:
     from secateur.compiler.compiling import compile  # the field's word
@@ -106,6 +106,7 @@ __all__ = [
     "Recipe",
     "Regularisation",
     "RunResult",
+    "SecateurError",
     "Sgd",
     "StdThreshold",
     "Task",

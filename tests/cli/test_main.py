@@ -257,3 +257,16 @@ def test_the_demo_runs_its_own_recipe_and_ships_it(
     said = capsys.readouterr().out
     assert "us in PyTorch ->" in said
     assert secateur.load(tmp_path / "out" / "pruned.secateur").outputs[0].shape[-1] == 4
+
+
+def test_what_only_some_arguments_need_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # An ONNX file is exported without torch; a run is not.
+    monkeypatch.delitem(sys.modules, "secateur.export", raising=False)
+    monkeypatch.setitem(sys.modules, "torch", None)
+    (tmp_path / "run").mkdir()
+    assert main(["export", str(tmp_path / "run"), "-o", str(tmp_path / "out.secateur")]) == 1
+    assert capsys.readouterr().err == (
+        "secateur export needs 'torch', which is not installed: pip install \"secateur[compile,train]\"\n"
+    )

@@ -313,3 +313,16 @@ def test_kernels_that_are_new_are_measured(exported: Path, tmp_path: Path) -> No
 def test_an_example_that_does_not_fit(exported: Path, example: object, message: str) -> None:
     with pytest.raises(InputError, match=message):
         sc.compile(exported, example, measure=False)
+
+
+def test_examples_by_name_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="found a dict by name; give a tuple of its values"):
+        sc.compile(torch.nn.Linear(4, 3), {"input": torch.ones(1, 4)})
+
+
+def test_a_log_softmax_is_finite_where_the_softmax_is_zero() -> None:
+    network = torch.nn.LogSoftmax(dim=1)
+    x = torch.tensor([[0.0, -500.0, 3.0] * 7, [1e4, -1e4, 0.0] * 7])
+    program = sc.compile(network, x, measure=False)
+    torch.testing.assert_close(program(x), network(x), rtol=1e-6, atol=1e-6)
+    assert torch.isfinite(program(x)).all()

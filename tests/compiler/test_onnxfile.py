@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from secateur.compiler.onnxfile import read_model
 from secateur.compiler.reading import load_network
 from secateur.compiler.reference import run
-from secateur.errors import DataError, UnsupportedModelError
+from secateur.errors import ConfigurationError, DataError, UnsupportedModelError
 from tests.compiler.models import model, node, whole
 
 
@@ -311,3 +311,58 @@ def test_graphs_inside_of_nodes_are_refused() -> None:
         "export the "
         "model with the branch decided"
     )
+
+
+@pytest.mark.parametrize("key", ["offset", "length"])
+@pytest.mark.parametrize("text", ["abc", "-4", "1.5"])
+def test_an_external_place_that_is_no_number_is_refused(tmp_path: Path, key: str, text: str) -> None:
+    proto = _beside(location="weights.bin", **{key: text})
+    (tmp_path / "weights.bin").write_bytes(bytes(4800))
+    path = tmp_path / "linear.onnx"
+    path.write_bytes(proto.SerializeToString())
+    assert refusal(path) == (
+        f"{path}: external data of 'w': expected a number of bytes as {key}, found {text!r}; export the "
+        "model again"
+    )
+
+
+def test_an_object_without_its_numbers_is_refused() -> None:
+    assert refusal(_beside(location="weights.bin")) == (
+        "the ONNX model: the numbers of w lie in another file, not loaded; give the model's path, or load it "
+        "with onnx.load(path)"
+    )
+
+
+def _beside(**where: str) -> onnx.ModelProto:
+    proto = linear()
+    weight = proto.graph.initializer[0]
+    assert weight.name == "w"
+    weight.ClearField("raw_data")
+    weight.data_location = TensorProto.EXTERNAL
+    for key, value in where.items():
+        weight.external_data.add(key=key, value=value)
+    return proto
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        (None, "NoneType"),
+        (3, "int"),
+        (b"onnx", "bytes: read a model's bytes with onnx.load_model_from_string"),
+        ({"w": 1}, "dict: a state_dict holds numbers alone; load it into its module and give that"),
+    ],
+)
+def test_what_is_no_model_is_refused(source: Any, found: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        load_network(source)
+    assert str(caught.value) == (
+        "expected a torch module, the path of an ONNX file or an onnx.ModelProto to compile, found " + found
+    )
+
+
+def test_a_weight_of_another_type_than_the_input_is_refused() -> None:
+    proto = model([node("MatMul", ["x", "w"], ["y"])], {"x": ("N", 4)}, ["y"], {"w": np.ones((4, 3))})
+    message = refusal(proto)
+    assert "its inputs (x float, w double) are of types that do not go together" in message
+    assert "export the model in float32" in message

@@ -151,6 +151,8 @@ ROWS = (
     Row("Slice", constants=(_i(1, -3), _i(4, 100), _i(1, 2)), exact=True),
     Row("Slice", constants=(_i(-1, 5), _i(-100, 0), _i(1, 2), _i(-1, -2)), exact=True),
     Row("Slice", attributes={"starts": [0, 2], "ends": [9999, 4], "axes": [0, 2]}, opset=9, exact=True),
+    Row("LogSoftmax", attributes={"axis": 1}),
+    Row("LogSoftmax", attributes={"axis": 1}, opset=11),
     Row("Softmax", attributes={"axis": 1}),
     Row("Softmax", attributes={"axis": 1}, opset=11),
     Row("Softsign", exact=False),

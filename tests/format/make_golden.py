@@ -13,7 +13,7 @@ from pathlib import Path
 from secateur.format.metadata import VERSION
 from secateur.format.model import Model
 from secateur.format.writer import write_model
-from tests.format.samples import every_node_model, small_model, wide_model
+from tests.format.samples import every_node_model, log_softmax_model, small_model, wide_model
 
 FOLDER = Path(__file__).resolve().parent.parent / "data" / "golden"
 MODELS: dict[str, Callable[[], Model]] = {
@@ -22,6 +22,7 @@ MODELS: dict[str, Callable[[], Model]] = {
     "small-bfloat16": lambda: small_model("bfloat16"),
     "wide-gaps": wide_model,
     "every-node": every_node_model,
+    "log-softmax": log_softmax_model,
 }
 
 

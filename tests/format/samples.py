@@ -18,6 +18,7 @@ from secateur.format.graph import (
     LayerNorm,
     Linear,
     LocalResponseNorm,
+    LogSoftmax,
     MatMul,
     Pad,
     Pool,
@@ -205,6 +206,18 @@ def every_node_model() -> Model:
         "factor": np.float32(0.5).reshape(()),
     }
     return Model(graph, {}, tensors)
+
+
+def log_softmax_model() -> Model:
+    """The logarithm of a softmax, over a middle dimension."""
+    graph = Graph(
+        ("x",),
+        ("y",),
+        (Value("x", (Batch(), 5, 3)), Value("y", (Batch(), 5, 3))),
+        (),
+        (LogSoftmax("log", "x", "y", 1),),
+    )
+    return Model(graph, {}, {})
 
 
 def same_models(left: Model, right: Model) -> bool:

@@ -222,3 +222,9 @@ def test_an_instruction_set_that_is_not_there() -> None:
     assert done.returncode == 1
     assert "ConfigurationError" in done.stderr
     assert "SECATEUR_ISA" in done.stderr
+
+
+def test_the_density_of_what_is_not_there_is_refused() -> None:
+    program = Program(two_layers())
+    with pytest.raises(ConfigurationError, match="weight 'nope' is not in this program; expected one of "):
+        program.density("nope")

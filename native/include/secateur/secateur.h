@@ -214,6 +214,8 @@ SECATEUR_API secateur_status secateur_pool(secateur_program* program, int kind, 
                                            const secateur_pool_shape* shape, int count_padding);
 SECATEUR_API secateur_status secateur_softmax(secateur_program* program, secateur_ref source, secateur_ref output,
                                               int64_t outer, int64_t size, int64_t inner);
+SECATEUR_API secateur_status secateur_log_softmax(secateur_program* program, secateur_ref source, secateur_ref output,
+                                                  int64_t outer, int64_t size, int64_t inner);
 SECATEUR_API secateur_status secateur_layer_norm(secateur_program* program, secateur_ref source, secateur_ref output,
                                                  secateur_ref scale, secateur_ref bias, int64_t outer, int64_t size,
                                                  float epsilon);

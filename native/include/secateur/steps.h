@@ -44,9 +44,9 @@ struct PoolShape {
 std::unique_ptr<Step> make_pool(Isa isa, PoolKind kind, Ref source, Ref output, const PoolShape& shape,
                                 bool count_padding);
 
-// Over the middle dimension of (outer, size, inner).
+// Over the middle dimension of (outer, size, inner); or the logarithm of it.
 std::unique_ptr<Step> make_softmax(Isa isa, Ref source, Ref output, std::int64_t outer, std::int64_t size,
-                                   std::int64_t inner);
+                                   std::int64_t inner, bool logarithm = false);
 
 // (x - mean) / sqrt(variance + epsilon) * scale + bias over the last dimension of (outer, size); scale and bias of
 // that size, or Space::none.

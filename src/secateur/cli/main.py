@@ -56,12 +56,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 import_module(module).add_arguments(subparser)
             except ModuleNotFoundError as error:
-                print(
-                    f"secateur {verb} needs {error.name!r}, which is not installed: "
-                    f'pip install "secateur[{extras}]"',
-                    file=sys.stderr,
-                )
-                return 1
+                return _missing(verb, error, extras)
     parsed = parser.parse_args(words)
     # After parsing, so that --help works where rich is not installed.
     from rich.console import Console  # noqa: PLC0415  # see above
@@ -77,4 +72,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SecateurError as error:
         print(f"secateur: {error}", file=sys.stderr)
         return 1
+    except ModuleNotFoundError as error:
+        # Some arguments need more than others: only a run's export needs torch.
+        return _missing(parsed.verb, error, f"{_VERBS[parsed.verb][2]},train")
     return status
+
+
+def _missing(verb: str, error: ModuleNotFoundError, extras: str) -> int:
+    if error.name is None or error.name.partition(".")[0] == "secateur":
+        raise error
+    print(
+        f"secateur {verb} needs {error.name!r}, which is not installed: "
+        f'pip install "secateur[{",".join(dict.fromkeys(extras.split(",")))}]"',
+        file=sys.stderr,
+    )
+    return 1

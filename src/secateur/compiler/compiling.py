@@ -68,7 +68,8 @@ def compile(  # the field's word; nobody needs the built-in beside it
 
     Raises:
         UnsupportedModelError: An operator or attribute is not supported; the message names its node.
-        ConfigurationError: A batch size or threads below 1, or a kernel that cannot run its layer.
+        ConfigurationError: A batch size or threads below 1, a kernel that cannot run its layer, or a source
+            or example of another kind.
         InputError: The example does not fit the network.
         MissingExtraError: The package ``onnx`` (for a torch module also ``onnxscript``) is not installed.
 
@@ -270,6 +271,11 @@ def _batches(batch: int | Sequence[int]) -> tuple[int, ...]:
 def _examples(given: Any) -> list[Any] | None:
     if given is None:
         return None
+    if isinstance(given, Mapping):
+        raise ConfigurationError(
+            f"example_inputs: expected tensors or arrays in the order of the network's inputs, found a "
+            f"{type(given).__name__} by name; give a tuple of its values"
+        )
     examples = list(given) if isinstance(given, tuple | list) else [given]
     return [each.detach() if hasattr(each, "detach") else each for each in examples]  # tensors, without torch
 

@@ -175,6 +175,12 @@ def _types(call: Call, node: onnx.NodeProto, opsets: Opsets, probe: int) -> Mapp
         result: Mapping[str, TypeProto] = shape_inference.infer_node_outputs(
             opsets.schema(node), node, types, data, opset_imports=imports, ir_version=opsets.ir_version
         )
+    except onnx.checker.ValidationError as error:
+        given = ", ".join(f"{name} {_element(kind)}" for name, kind in types.items())
+        raise call.refused(
+            f"its inputs ({given}) are of types that do not go together: {error}",
+            "weights and inputs of one type; export the model in float32",
+        ) from error
     except shape_inference.InferenceError as error:
         shapes = ", ".join(f"{name} {_shape(kind)}" for name, kind in types.items())
         advice = (
@@ -198,6 +204,10 @@ def _type(operand: Operand, probe: int, batch: int) -> TypeProto:
     return helper.make_tensor_type_proto(
         helper.np_dtype_to_tensor_dtype(np.dtype(operand.dtype)), resolve(operand.shape, batch)
     )
+
+
+def _element(kind: TypeProto) -> str:
+    return str(onnx.TensorProto.DataType.Name(kind.tensor_type.elem_type)).lower()
 
 
 def _shape(kind: TypeProto) -> str:

@@ -10,12 +10,17 @@ from google.protobuf.message import DecodeError  # type: ignore[import-untyped] 
 from onnx import inliner
 from onnx.external_data_helper import uses_external_data
 
-from secateur.errors import DataError, UnsupportedModelError
+from secateur.errors import ConfigurationError, DataError, UnsupportedModelError
 
 # Older ones broadcast by rules of their own; newer ones are not known to the operators here.
 OLDEST_OPSET = 7
 NEWEST_OPSET = 28
 DOMAINS = ("", "ai.onnx")
+_ADVICE = {
+    "bytes": ": read a model's bytes with onnx.load_model_from_string",
+    "dict": ": a state_dict holds numbers alone; load it into its module and give that",
+    "OrderedDict": ": a state_dict holds numbers alone; load it into its module and give that",
+}
 
 
 def read_model(source: str | Path | onnx.ModelProto) -> onnx.ModelProto:
@@ -28,7 +33,8 @@ def read_model(source: str | Path | onnx.ModelProto) -> onnx.ModelProto:
         The model; all its tensors are in memory.
 
     Raises:
-        DataError: The file is missing or damaged, or the model is not a valid one.
+        DataError: The file is missing or damaged, or the model is not a valid one or not whole.
+        ConfigurationError: It is neither a path nor a model.
         UnsupportedModelError: It imports an operator set that is not supported.
 
     Example:
@@ -37,10 +43,7 @@ def read_model(source: str | Path | onnx.ModelProto) -> onnx.ModelProto:
             ...
         secateur.errors.DataError: nowhere.onnx: no such file; expected an ONNX model
     """
-    if isinstance(source, onnx.ModelProto):
-        where, model = "the ONNX model", source
-    else:
-        where, model = str(source), _loaded(Path(source))
+    where, model = _named(source)
     if not model.HasField("graph") or not model.graph.output:
         raise DataError(f"{where}: not an ONNX model: it holds no graph with outputs; export it again")
     _check_opsets(where, model)
@@ -52,6 +55,25 @@ def read_model(source: str | Path | onnx.ModelProto) -> onnx.ModelProto:
     except onnx.checker.ValidationError as error:
         raise DataError(f"{where}: not a valid ONNX model: {str(error).strip()}; export it again") from error
     return model
+
+
+def _named(source: object) -> tuple[str, onnx.ModelProto]:
+    match source:
+        case onnx.ModelProto():
+            away = [tensor.name for tensor in source.graph.initializer if uses_external_data(tensor)]
+            if away:
+                raise DataError(
+                    f"the ONNX model: the numbers of {', '.join(away)} lie in another file, not loaded; "
+                    "give the model's path, or load it with onnx.load(path)"
+                )
+            return "the ONNX model", source
+        case str() | Path():
+            return str(source), _loaded(Path(source))
+        case _:
+            raise ConfigurationError(
+                f"expected a torch module, the path of an ONNX file or an onnx.ModelProto to compile, found "
+                f"{type(source).__name__}" + _ADVICE.get(type(source).__name__, "")
+            )
 
 
 def _loaded(path: Path) -> onnx.ModelProto:
@@ -77,6 +99,13 @@ def _loaded(path: Path) -> onnx.ModelProto:
 
 def _check_external(path: Path, tensor: onnx.TensorProto) -> None:
     where = {entry.key: entry.value for entry in tensor.external_data}
+    numbers = {key: where.get(key, "0") for key in ("offset", "length")}
+    for key, text in numbers.items():
+        if not text.isdecimal():
+            raise DataError(
+                f"{path}: external data of {tensor.name!r}: expected a number of bytes as {key}, found "
+                f"{text!r}; export the model again"
+            )
     data = path.parent / where.get("location", "")
     if not data.is_file():
         raise DataError(
@@ -84,8 +113,8 @@ def _check_external(path: Path, tensor: onnx.TensorProto) -> None:
             "the "
             "model; copy that file too"
         )
-    start, length = int(where.get("offset", 0)), int(where.get("length", 0))
-    if start < 0 or length < 0 or start + length > data.stat().st_size:
+    start, length = int(numbers["offset"]), int(numbers["length"])
+    if start + length > data.stat().st_size:
         raise DataError(
             f"{data}: truncated: {tensor.name!r} needs bytes {start} to {start + length}, but the file has "
             f"{data.stat().st_size}; copy or export it again"

@@ -25,6 +25,7 @@ from secateur.format.graph import (
     LayerNorm,
     Linear,
     LocalResponseNorm,
+    LogSoftmax,
     MatMul,
     Node,
     Pad,
@@ -139,6 +140,10 @@ class _Evaluation:
                 x = self._get(node.source)
                 raised = np.exp(x - x.max(axis=node.axis, keepdims=True))
                 return np.asarray(raised / raised.sum(axis=node.axis, keepdims=True))
+            case LogSoftmax():
+                x = self._get(node.source)
+                below = x - x.max(axis=node.axis, keepdims=True)
+                return np.asarray(below - np.log(np.exp(below).sum(axis=node.axis, keepdims=True)))
             case LayerNorm():
                 return self._layer_norm(node)
             case LocalResponseNorm():

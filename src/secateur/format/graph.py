@@ -199,6 +199,17 @@ class Softmax:
 
 @final
 @dataclass(frozen=True)
+class LogSoftmax:
+    """``x - log sum exp(x)`` along one axis (not negative): finite where the softmax is zero."""
+
+    name: str
+    source: str
+    output: str
+    axis: int
+
+
+@final
+@dataclass(frozen=True)
 class LayerNorm:
     """``(x - mean) / sqrt(variance + epsilon) * scale + bias`` over the dimensions from an axis on."""
 
@@ -341,6 +352,7 @@ Node = (
     | Elementwise
     | Binary
     | Softmax
+    | LogSoftmax
     | LayerNorm
     | LocalResponseNorm
     | Concat
@@ -423,6 +435,7 @@ def reads(node: Node) -> tuple[str, ...]:
             Pool()
             | Elementwise()
             | Softmax()
+            | LogSoftmax()
             | LocalResponseNorm()
             | Slice()
             | Pad()

@@ -17,6 +17,7 @@ from secateur.format.graph import (
     LayerNorm,
     Linear,
     LocalResponseNorm,
+    LogSoftmax,
     MatMul,
     Node,
     Pad,
@@ -72,7 +73,7 @@ def _output(node: Node, shape: ShapeOf) -> Sizes:  # noqa: C901, PLR0911, PLR091
             return shape(node.source)
         case Binary():
             return _broadcast(node, shape(node.left), shape(node.right))
-        case Softmax():
+        case Softmax() | LogSoftmax():
             _require_axes(node, (node.axis,), shape(node.source))
             return shape(node.source)
         case LayerNorm():

@@ -20,6 +20,7 @@ from secateur.format.graph import (
     LayerNorm,
     Linear,
     LocalResponseNorm,
+    LogSoftmax,
     MatMul,
     Node,
     Pad,
@@ -246,6 +247,9 @@ class Builder:
             case Softmax(source=source, output=output, axis=axis):
                 outer, size, inner = around(shape(source), axis)
                 native.softmax(at(source), at(output), outer, size, inner)
+            case LogSoftmax(source=source, output=output, axis=axis):
+                outer, size, inner = around(shape(source), axis)
+                native.log_softmax(at(source), at(output), outer, size, inner)
             case LayerNorm(source=source, output=output, axis=axis):
                 size = prod(shape(source)[axis:])
                 native.layer_norm(

@@ -152,7 +152,14 @@ class Program:
 
         Returns:
             0..1.
+
+        Raises:
+            ConfigurationError: There is no such weight.
         """
+        if weight not in self._weights:
+            raise ConfigurationError(
+                f"weight {weight!r} is not in this program; expected one of {', '.join(self._weights)}"
+            )
         return self._weights[weight].density
 
     def measured_microseconds(self, layer: str, kernel: str, batch: int = 1) -> float | None:

@@ -43,7 +43,8 @@ from secateur.compiler.operators.normalisation import (
     rms_normalisation,
 )
 from secateur.compiler.operators.pooling import global_pool, pool
-from secateur.compiler.operators.reduction import reduce, reduce_of, softmax
+from secateur.compiler.operators.reduction import reduce, reduce_of, softmax_of
+from secateur.format.graph import LogSoftmax, Softmax
 
 Translator = Callable[[Call, Builder], None]
 
@@ -79,6 +80,7 @@ OPERATORS: Mapping[str, Translator] = {
     "LRN": local_response_normalisation,
     "LayerNormalization": layer_normalisation,
     "LeakyRelu": leaky_relu,
+    "LogSoftmax": softmax_of(LogSoftmax),
     "MatMul": matmul,
     "Max": variadic("maximum"),
     "MaxPool": pool("max"),
@@ -103,7 +105,7 @@ OPERATORS: Mapping[str, Translator] = {
     "Selu": elu,
     "Sigmoid": plain("sigmoid"),
     "Slice": slice_,
-    "Softmax": softmax,
+    "Softmax": softmax_of(Softmax),
     "Softsign": softsign,
     "SpaceToDepth": space_to_depth,
     "Split": split,

@@ -14,6 +14,7 @@ from secateur.format.graph import (
     Batch,
     Dim,
     Elementwise,
+    LogSoftmax,
     Reduce,
     Reshape,
     Shape,
@@ -88,19 +89,30 @@ def reduce_of(
     return translate
 
 
-def softmax(call: Call, build: Builder) -> None:
-    """Softmax; before operator set 13 over all dimensions from its axis on."""
-    source, target = call.value(0), call.only_output()
-    rank = len(source.shape)
-    axis = call.axis(-1 if call.version >= 13 else 1, rank)
-    if call.version >= 13 or axis == rank - 1:
-        build.add(Softmax(build.node_name(call.name), source.name, target.name, axis))
-        return
-    flat = (*source.shape[:axis], _product(call, source.shape[axis:]))
-    before, after = (build.temporary(f"{call.name}.{part}", flat) for part in ("flat", "softmax"))
-    build.add(Reshape(build.node_name(f"{call.name}.flat"), source.name, before.name))
-    build.add(Softmax(build.node_name(call.name), before.name, after.name, axis))
-    build.add(Reshape(build.node_name(f"{call.name}.shape"), after.name, target.name))
+def softmax_of(kind: type[Softmax] | type[LogSoftmax]) -> Callable[[Call, Builder], None]:
+    """Softmax or its logarithm; before operator set 13 over all dimensions from its axis on.
+
+    Args:
+        kind: The node that computes it.
+
+    Returns:
+        The translation.
+    """
+
+    def translate(call: Call, build: Builder) -> None:
+        source, target = call.value(0), call.only_output()
+        rank = len(source.shape)
+        axis = call.axis(-1 if call.version >= 13 else 1, rank)
+        if call.version >= 13 or axis == rank - 1:
+            build.add(kind(build.node_name(call.name), source.name, target.name, axis))
+            return
+        flat = (*source.shape[:axis], _product(call, source.shape[axis:]))
+        before, after = (build.temporary(f"{call.name}.{part}", flat) for part in ("flat", "softmax"))
+        build.add(Reshape(build.node_name(f"{call.name}.flat"), source.name, before.name))
+        build.add(kind(build.node_name(call.name), before.name, after.name, axis))
+        build.add(Reshape(build.node_name(f"{call.name}.shape"), after.name, target.name))
+
+    return translate
 
 
 def _product(call: Call, shape: Shape) -> Dim:
