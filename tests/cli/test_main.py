@@ -48,7 +48,7 @@ def recipe(folder: Path, **changes: Any) -> Path:
 
 @pytest.fixture
 def on_blobs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_module, "load_dataset", lambda *_: big_blobs())
+    monkeypatch.setattr("secateur.recipes.data.load_dataset", lambda *_: big_blobs())
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -231,7 +231,7 @@ def test_an_interrupt_before_the_run_ends_with_130(
     def stop(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(run_module, "load_dataset", stop)
+    monkeypatch.setattr("secateur.recipes.data.load_dataset", stop)
     assert main(["run", "demo"]) == 130
     assert "secateur: interrupted before the run began" in capsys.readouterr().err
 

@@ -12,16 +12,15 @@ from rich.console import Console
 from secateur.cli.model import add_model_arguments, with_model
 from secateur.cli.progress import RunDisplay
 from secateur.cli.tensorboard import Scalars, check_installed
-from secateur.datasets import load_dataset
-from secateur.datasets.images import ImageDataset
 from secateur.errors import ConfigurationError
 from secateur.recipes.builtin import RECIPES, builtin_recipe
+from secateur.recipes.data import load_task
 from secateur.recipes.driver import train_prune_retrain
 from secateur.recipes.model import choice_of, run_settings
 from secateur.recipes.plan import Recipe, read_recipe
 from secateur.recipes.result import RunResult
 from secateur.report.tables import layer_table, summary
-from secateur.training.task import image_task
+from secateur.training.task import Task
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +29,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = f"built-in recipes:\n{known}"
     parser.add_argument("recipe", help="a built-in recipe's name, or a YAML file")
-    parser.add_argument("--data", type=Path, help="folder of the data set; downloaded to a cache if left out")
+    add_data_arguments(parser)
     add_model_arguments(parser)
     add_run_arguments(parser)
+
+
+def add_data_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments that say where the data are and who reads them."""
+    parser.add_argument(
+        "--data", type=Path, help="folder of the data set; MNIST is downloaded to a cache if left out"
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        help="processes that decode pictures in folders; they change no pixel (default: one less than the "
+        "processors, at most 8)",
+    )
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +64,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Carry the verb out."""
     recipe = with_model(find_recipe(arguments.recipe), arguments)
     prepare(arguments)
-    execute(recipe, load_dataset(recipe.data.name, arguments.data), arguments, console)
+    execute(recipe, load_task(recipe.data, arguments.data, arguments.workers), arguments, console)
     return 0
 
 
@@ -89,18 +101,15 @@ def prepare(arguments: argparse.Namespace) -> None:
         torch.set_num_threads(arguments.threads)
 
 
-def execute(
-    recipe: Recipe, dataset: ImageDataset, arguments: argparse.Namespace, console: Console
-) -> RunResult:
-    """Run a recipe on a data set, show how it goes, print its tables."""
+def execute(recipe: Recipe, task: Task, arguments: argparse.Namespace, console: Console) -> RunResult:
+    """Run a recipe on its data, show how it goes, print its tables."""
     quiet: bool = arguments.quiet
     if not quiet:
         console.print(
-            f"{recipe.name}: {recipe.model} on {dataset.source}, seed {arguments.seed}",
+            f"{recipe.name}: {recipe.model} on {task.source}, seed {arguments.seed}",
             highlight=False,
             markup=False,
         )
-    task = image_task(dataset, validation=recipe.data.validation, shift=recipe.data.shift)
     with RunDisplay(console, quiet=quiet) as display, ExitStack() as stack:
         scalars = stack.enter_context(Scalars()) if arguments.tensorboard else None
         result = train_prune_retrain(

@@ -19,10 +19,10 @@ from pydantic import (
     model_validator,
 )
 
-from secateur.datasets import DATASETS
 from secateur.errors import ConfigurationError
 from secateur.networks import NETWORKS
 from secateur.recipes.cut import Cut, GlobalCut
+from secateur.recipes.data import DataChoice
 from secateur.recipes.target import Search, Target
 from secateur.training.configuration import Frozen, mistakes
 from secateur.training.phase import Fraction, Phase, Positive
@@ -189,26 +189,6 @@ class Plan(Frozen):
     def phases_of(self, number: int) -> tuple[Phase, ...]:
         """The retraining phases of a round, counted from 1."""
         return self.final if self.final is not None and number == self.rounds else self.retrain
-
-
-@final
-class DataChoice(Frozen):
-    """Which images, and how they are used.
-
-    Attributes:
-        name: A data set's name.
-        validation: Training images held out for decisions.
-        shift: Training images are moved by up to this many pixels.
-    """
-
-    name: str = "mnist"
-    validation: int = Field(default=5000, ge=1)
-    shift: int = Field(default=0, ge=0)
-
-    @field_validator("name")
-    @classmethod
-    def _known(cls, name: str) -> str:
-        return _one_of(name, "data set", DATASETS)
 
 
 @final
