@@ -17,8 +17,9 @@ from secateur.recipes import result as result_module
 from secateur.recipes.driver import Observer, train_prune_retrain
 from secateur.recipes.result import read_result
 from secateur.training.evaluation import evaluate
+from secateur.training.processes import Processes
 from secateur.training.seeding import seeded
-from secateur.training.task import image_task
+from secateur.training.task import Labelled, Part, image_task
 from tests.recipes.runs import TASK, log, run, same, tensors
 from tests.small import Conv, Dense, Tied, phase, plan
 
@@ -137,14 +138,13 @@ def test_the_log_holds_every_epoch_once_and_every_stage_is_announced_once(
 
 def test_the_test_set_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     looks = []
-    real = result_module.evaluate
+    real = result_module.evaluate_together
 
-    def counting(model: nn.Module, batches: Iterable[tuple[Tensor, Tensor]]) -> Any:
-        seen = list(batches)
-        looks.append(sum(len(labels) for _, labels in seen))
-        return real(model, seen)
+    def counting(model: nn.Module, images: Callable[[Part], Iterable[Labelled]], processes: Processes) -> Any:
+        looks.append(sum(len(labels) for _, labels in images(processes.part)))
+        return real(model, images, processes)
 
-    monkeypatch.setattr(result_module, "evaluate", counting)
+    monkeypatch.setattr(result_module, "evaluate_together", counting)
     first = run(tmp_path)
     assert looks == [200] * 3  # once for each point of the curve
     written = (tmp_path / "result.json").stat().st_mtime_ns

@@ -7,14 +7,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from secateur.errors import InterruptedRunError
+from secateur.errors import ConfigurationError, InterruptedRunError
 from secateur.recipes.fitting import check_arguments, check_fits
-from secateur.recipes.identity import describe
+from secateur.recipes.identity import agreed, describe
 from secateur.recipes.plan import Plan
 from secateur.recipes.price import Timer, program_milliseconds
 from secateur.recipes.result import RunResult, conclude
 from secateur.recipes.run_folder import RunFolder, StageState
+from secateur.recipes.shared_folder import SharedFolder
 from secateur.recipes.stages import ModelFactory, Observer, Stages
+from secateur.training.processes import Processes, join
 from secateur.training.task import Task
 
 __all__ = ["ModelFactory", "Observer", "train_dense", "train_prune_retrain"]
@@ -39,6 +41,10 @@ def train_prune_retrain(
 
     Every finished stage is kept in the run's folder. Called again with the same arguments, it continues where
     it stopped and ends with the same bits as a run that was left alone (same machine, same threads).
+
+    Started by ``torchrun`` or ``accelerate launch``, several processes do it together, each on its part of
+    every batch; the first one reads and writes the folder and tells the observer. What some have begun,
+    others may finish, one or more: it ends the same but for rounding, and for the draws of dropout.
 
     Args:
         model: Makes the untrained network; called with torch's generators seeded for this run.
@@ -65,6 +71,7 @@ def train_prune_retrain(
         CheckpointError: The folder belongs to another run, is damaged or is in use.
         UnreachableTargetError: A round would leave a layer empty.
         DivergenceError: The loss is not finite.
+        PeerError: The processes were started differently, do not agree on masks, or one of them is gone.
         StorageError: The folder cannot be written; what was finished is untouched.
         InterruptedRunError: The user interrupted the run.
 
@@ -81,7 +88,7 @@ def train_prune_retrain(
         observer=observer,
         save_every=save_every,
     ) as (run, digest):
-        found = None if plan.target is None else run.search(timer)
+        found = None if plan.target is None else run.search(_measured_once(timer, run.folder.processes))
         stages = run.rounds() if found is None else found.stages
         return conclude(
             run.build(),
@@ -152,14 +159,26 @@ def _opened(
 ) -> Iterator[tuple[Stages, str]]:
     check_arguments(model, task, plan, settings)
     check_fits(plan, model, task, seed)
-    identity, digest = describe(model, task, plan, settings, seed=seed, name=name)
+    processes = join()
+    _check_processes(processes, task)
+    count = processes.count
+    identity, digest = describe(model, task, plan, settings, seed=seed, name=name, processes=count)
     path = Path(run_dir) if run_dir is not None else Path("runs") / f"{name}-{digest}-seed{seed}"
-    folder = RunFolder(path, identity, chosen=run_dir is not None)
+    with processes.noticing():
+        processes.check_alike(
+            agreed(identity),
+            "the processes of this run were started differently",
+            "Start all of them with the same recipe, seed, data and versions",
+        )
+        path = processes.of_first(lambda: path)
+        chosen = run_dir is not None
+        folder = SharedFolder(path, processes, lambda: RunFolder(path, identity, chosen=chosen))
     try:
-        observer = observer or Observer()
+        observer = (observer if processes.is_first else None) or Observer()
         if observer.on_folder is not None:
             observer.on_folder(path)
-        yield Stages(model, task, plan, folder, seed, observer, save_every), digest
+        with processes.noticing():
+            yield Stages(model, task, plan, folder, seed, observer, save_every), digest
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
             f"interrupted; what was done is kept in {path}, but for the epoch under way: "
@@ -167,3 +186,17 @@ def _opened(
         ) from error
     finally:
         folder.close()
+
+
+def _check_processes(processes: Processes, task: Task) -> None:
+    fewest = min(task.train_count, task.validation_count, task.test_count)
+    if processes.count > fewest:
+        raise ConfigurationError(
+            f"{processes.count} processes share the images, and of {task.source} one part has {fewest}: "
+            "start fewer processes"
+        )
+
+
+def _measured_once(timer: Timer, processes: Processes) -> Timer:
+    # Two processes never measure the same time, and must not decide by two times.
+    return lambda model, example, threads: processes.of_first(lambda: timer(model, example, threads))

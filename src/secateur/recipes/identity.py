@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import platform
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
+from secateur import __version__
 from secateur.recipes.plan import Plan
 from secateur.records import content_hash
 from secateur.training.seeding import seeded
@@ -26,6 +28,7 @@ def describe(
     *,
     seed: int,
     name: str,
+    processes: int = 1,
 ) -> tuple[dict[str, Any], str]:
     """What a run is, and its configuration's name by content, which is the same for every seed.
 
@@ -36,6 +39,7 @@ def describe(
         settings: What else is on record.
         seed: The run's seed.
         name: The run's name.
+        processes: How many work on it.
 
     Returns:
         JSON values for ``run.json``, and twelve hexadecimal digits.
@@ -53,7 +57,40 @@ def describe(
         "threads": torch.get_num_threads(),
         "torch": str(torch.__version__),
     }
+    if processes > 1:
+        identity["processes"] = processes
     return identity, content_hash({**configuration, "data": task.fingerprint})
+
+
+def agreed(identity: Mapping[str, Any]) -> dict[str, object]:
+    """What all processes of a run must have in common, by the place where it stands.
+
+    Args:
+        identity: What a run is, from `describe`.
+
+    Returns:
+        Values by place, ``plan.cut.density``, with versions; without what may differ: where the data lie, and
+        the number of threads.
+
+    Example:
+        >>> sorted(agreed({"seed": 0, "plan": {"rounds": 2}, "threads": 4}))
+        ['plan.rounds', 'python', 'secateur', 'seed']
+    """
+    found = dict(_places(identity, ""))
+    for own in ("threads", "data.source"):
+        found.pop(own, None)
+    return found | {"secateur": __version__, "python": platform.python_version()}
+
+
+def _places(value: object, where: str) -> Iterator[tuple[str, object]]:
+    if isinstance(value, Mapping) and value:
+        for key, part in value.items():
+            yield from _places(part, f"{where}.{key}" if where else str(key))
+    elif isinstance(value, Sequence) and not isinstance(value, str) and value:
+        for number, part in enumerate(value):
+            yield from _places(part, f"{where}.{number}")
+    else:
+        yield where, value
 
 
 def describe_network(model: Callable[[], nn.Module]) -> dict[str, str]:

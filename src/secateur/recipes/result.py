@@ -22,12 +22,14 @@ from secateur.analysis.significance import (
 from secateur.errors import CheckpointError
 from secateur.pruning.layers import select_weights
 from secateur.recipes.layers import table
-from secateur.recipes.run_folder import RunFolder, StageState
+from secateur.recipes.run_folder import StageState
 from secateur.recipes.search import Found
+from secateur.recipes.shared_folder import SharedFolder
 from secateur.records import provenance
 from secateur.storage import write_json
 from secateur.training.checkpoint import save_weights
-from secateur.training.evaluation import Evaluation, evaluate
+from secateur.training.evaluation import Evaluation, evaluate_together
+from secateur.training.processes import Processes
 from secateur.training.task import Task
 
 FORMAT = 1
@@ -95,7 +97,7 @@ def conclude(
     model: nn.Module,
     task: Task,
     stages: Sequence[tuple[str, StageState]],
-    folder: RunFolder,
+    folder: SharedFolder,
     *,
     name: str,
     seed: int,
@@ -123,11 +125,41 @@ def conclude(
     Raises:
         StorageError: The folder cannot be written.
     """
-    names, states = [name for name, _ in stages], [state for _, state in stages]
-    if (folder.path / "result.json").exists():
+    processes, states = folder.processes, [state for _, state in stages]
+
+    def read() -> Mapping[str, Any] | None:
+        if not (folder.path / "result.json").exists():
+            return None
         _write_networks(states, folder.path, again=False)
-        return read_result(folder.path)
-    tests = [_test(model, task, state) for state in states]
+        return read_result(folder.path).record
+
+    record = processes.of_first(read)
+    if record is None:
+        model.to(processes.device)
+        tests = [_test(model, task, state, processes) for state in states]
+        model.cpu()
+
+        def write() -> Mapping[str, Any]:
+            written = _record(model, task, stages, tests, folder, name, seed, configuration_hash, found)
+            _write(folder.path, stages, tests, written)
+            return written
+
+        record = processes.of_first(write)
+    return RunResult(folder.path, record)
+
+
+def _record(
+    model: nn.Module,
+    task: Task,
+    stages: Sequence[tuple[str, StageState]],
+    tests: Sequence[Evaluation],
+    folder: SharedFolder,
+    name: str,
+    seed: int,
+    configuration_hash: str,
+    found: Found | None,
+) -> dict[str, Any]:
+    states = [state for _, state in stages]
     pruned = states[-1]
     weights = sum(weight.numel() for weight in select_weights(model).values())
     layers, total, notes = table(model, task, pruned)
@@ -163,16 +195,26 @@ def conclude(
     }
     if found is not None:
         record["search"] = found.to_json() | {"non_inferiority": _non_inferiority(found, difference)}
-    _write_networks(states, folder.path, again=True)
-    wrong = {stage: test.wrong.to(torch.uint8) for stage, test in zip(names, tests, strict=True)}
-    save_weights(folder.path / "test-errors.safetensors", wrong)
-    write_json(folder.path / "result.json", record)
-    return RunResult(folder.path, record)
+    if folder.processes.count > 1:
+        record["processes"] = folder.processes.count
+    return record
 
 
-def _test(model: nn.Module, task: Task, stage: StageState) -> Evaluation:
+def _write(
+    folder: Path,
+    stages: Sequence[tuple[str, StageState]],
+    tests: Sequence[Evaluation],
+    record: Mapping[str, Any],
+) -> None:
+    _write_networks([state for _, state in stages], folder, again=True)
+    wrong = {stage: test.wrong.to(torch.uint8) for (stage, _), test in zip(stages, tests, strict=True)}
+    save_weights(folder / "test-errors.safetensors", wrong)
+    write_json(folder / "result.json", record)
+
+
+def _test(model: nn.Module, task: Task, stage: StageState, processes: Processes) -> Evaluation:
     model.load_state_dict(dict(stage.model))
-    return evaluate(model, task.test())
+    return evaluate_together(model, task.test, processes)
 
 
 def _write_networks(stages: Sequence[StageState], folder: Path, *, again: bool) -> None:

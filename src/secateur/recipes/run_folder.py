@@ -86,6 +86,10 @@ class RunFolder:
         """Where the progress of an unfinished stage is kept."""
         return self.path / "stages" / f"{stage}.partial.pt"
 
+    def has(self, stage: str) -> bool:
+        """Whether a stage is finished."""
+        return self._stage(stage).exists()
+
     def stage(self, name: str, make: Callable[[], StageState]) -> StageState:
         """A stage's state: read if it is finished, made and kept if not.
 
@@ -100,7 +104,7 @@ class RunFolder:
             CheckpointError: The kept state is damaged.
             StorageError: It cannot be written.
         """
-        path = self.path / "stages" / f"{name}.pt"
+        path = self._stage(name)
         if not path.exists():
             made = make()
             save_checkpoint(
@@ -144,6 +148,9 @@ class RunFolder:
         except OSError as error:
             raise refused(self._log, error) from error
 
+    def _stage(self, name: str) -> Path:
+        return self.path / "stages" / f"{name}.pt"
+
     def _remove_leftovers(self) -> None:
         for leftover in self.path.rglob(".*.tmp"):  # of a process that was killed while it wrote
             leftover.unlink(missing_ok=True)
@@ -168,6 +175,9 @@ class RunFolder:
         differing = _differences(found, wanted)
         # Where the data come from is for the record; their fingerprint says what they are.
         differing.pop("data.source", None)
+        if differing.pop("processes", None):
+            # What was begun by some goes on with others: the same but for rounding, whatever their threads.
+            differing.pop("threads", None)
         surroundings = {where: said for where, said in differing.items() if where in _SURROUNDINGS}
         if "torch" in surroundings:  # another torch may draw other untrained weights for the same network
             surroundings |= {where: said for where, said in differing.items() if where == _INITIAL}

@@ -21,13 +21,15 @@ from secateur.recipes.dropout import follow_dropout_rule, set_dropout
 from secateur.recipes.plan import GradualCut, Keep, Plan, Reinitialise, Rewind
 from secateur.recipes.price import Timer, price_of
 from secateur.recipes.reachable import Reachable, reachable
-from secateur.recipes.run_folder import RunFolder, StageState
+from secateur.recipes.run_folder import StageState
 from secateur.recipes.search import Choose, Found, search
+from secateur.recipes.shared_folder import SharedFolder
 from secateur.recipes.turns import cut_in_turn
 from secateur.training.checkpoint import load_into
 from secateur.training.distillation import Distillation, teach
-from secateur.training.evaluation import evaluate
+from secateur.training.evaluation import evaluate_together
 from secateur.training.loop import BatchObserver, EpochRecord, Progress, run_phases
+from secateur.training.normalisation import has_statistics, reestimate_statistics, training_batches
 from secateur.training.phase import Phase
 from secateur.training.seeding import generator, seeded
 from secateur.training.task import Task
@@ -72,7 +74,7 @@ class Stages:
     model: ModelFactory
     task: Task
     plan: Plan
-    folder: RunFolder
+    folder: SharedFolder
     seed: int
     observer: Observer
     save_every: float
@@ -89,7 +91,7 @@ class Stages:
         def make() -> StageState:
             model = self.build()
             set_dropout(model, self.plan.dropout)
-            pruner = Pruner(model, exclude=self.plan.exclude or None)
+            pruner = self._pruner(model)
             snapshot, records = self._train_dense(model)
             notes = _notes({}, {}) | {"early": snapshot}
             return StageState(_state(model), pruner.masks, [record.to_json() for record in records], notes)
@@ -121,6 +123,7 @@ class Stages:
             choice = choose(model, pruner.masks)
             pruner.restrict(choice.masks)
             dead = self._sweep(pruner)
+            self._reestimate(name, model)
             notes = _notes(dead, {}) | {"choice": choice.to_json()}
             return StageState(_state(model), pruner.finalize(), [], notes)
 
@@ -135,14 +138,15 @@ class Stages:
         """The validation loss of a network cut so and retrained once on some of the images."""
         plan, task = self.plan, self.task
         network = copy.deepcopy(model)
-        pruner = Pruner(network, exclude=plan.exclude or None)
+        pruner = self._pruner(network)
         pruner.restrict(masks)
         self._sweep(pruner)
+        self._reestimate(name, network)
         follow_dropout_rule(network, pruner.masks, plan, task.image_shape)
         some = task.subset(plan.search.trial, generator(self.seed, name))
         once = plan.retrain[0].model_copy(update={"epochs": 1})
         self._retrain(name, 0, network, pruner, (once,), some)
-        return evaluate(network, task.validation()).loss
+        return evaluate_together(network, task.validation, self.folder.processes).loss
 
     def retrain(self, name: str, number: int, cut: StageState, *, last: bool) -> StageState:
         """A cut network, its remaining weights trained."""
@@ -187,6 +191,8 @@ class Stages:
             cut_in_turn(pruner, weights, target.criterion, aliases(prunable_weights(model)), plan.turns, turn)
         dead = self._sweep(pruner)
         self._choose_survivors(model, pruner, number)
+        if plan.gradual is None:
+            self._reestimate(name, model)
         rates = follow_dropout_rule(model, pruner.masks, plan, self.task.image_shape)
         records = self._retrain(name, number, model, pruner, phases)
         if plan.gradual is not None:
@@ -201,9 +207,12 @@ class Stages:
     def _taken_up(self, before: StageState) -> tuple[nn.Module, Pruner]:
         model = self.build()
         model.load_state_dict(dict(before.model))
-        pruner = Pruner(model, exclude=self.plan.exclude or None)
+        pruner = self._pruner(model)
         pruner.restrict(before.masks)
         return model, pruner
+
+    def _pruner(self, model: nn.Module) -> Pruner:
+        return Pruner(model, exclude=self.plan.exclude or None, on_cut=self.folder.processes.check_masks)
 
     def _sweep(self, pruner: Pruner) -> dict[str, Any]:
         """Remove dead neurons, if the plan says so; what was found, as JSON values."""
@@ -211,6 +220,13 @@ class Stages:
             return {}
         dead = pruner.sweep(self.task.image_shape).dead
         return {layer: asdict(found) for layer, found in dead.items()}
+
+    def _reestimate(self, name: str, model: nn.Module) -> None:
+        """Statistics of batch normalisation as they are after a cut; nothing where there are none."""
+        if not has_statistics(model) or self.folder.partial(name).exists():
+            return  # of the second kind, retraining goes on from what is kept there
+        model = _for_training(model.to(self.folder.processes.device))
+        reestimate_statistics(model, training_batches(self.task, self.seed, name))
 
     def _train_dense(self, model: nn.Module) -> tuple[dict[str, Tensor], list[EpochRecord]]:
         rewind = self.plan.survivors if isinstance(self.plan.survivors, Rewind) else None
@@ -222,7 +238,13 @@ class Stages:
             early = _for_training(self.build())
             set_dropout(early, self.plan.dropout)
             run_phases(
-                early, self.task, self.plan.dense, seed=self.seed, stage="dense", stop_after=rewind.epoch
+                early,
+                self.task,
+                self.plan.dense,
+                seed=self.seed,
+                stage="dense",
+                stop_after=rewind.epoch,
+                processes=self.folder.processes,
             )
             snapshot = _state(early)
         return snapshot, records
@@ -242,7 +264,7 @@ class Stages:
                 gradual = self._gradual(self.plan.gradual, number, phases[0], model, pruner)
             return self._run_phases(name, model, pruner, phases, gradual, trial_on=trial_on)
         small = compact(model, pruner.masks, self.task.image_shape)
-        inner = Pruner(small.model, exclude=self.plan.exclude or None)
+        inner = self._pruner(small.model)
         inner.restrict(small.masks)
         records = self._run_phases(
             name, small.model, inner, phases, total_weights=pruner.masks.total, trial_on=trial_on
@@ -275,6 +297,7 @@ class Stages:
             distillation=None if pruner is None else self._distillation,
             progress=progress if trial_on is None else None,  # what is tried out is neither kept nor told
             total_weights=total_weights,
+            processes=self.folder.processes,
         )
 
     def _reachable(self, progress: float, model: nn.Module, pruner: Pruner) -> Reachable:
@@ -311,7 +334,7 @@ class Stages:
     def _distillation(self) -> Distillation | None:
         if self.plan.teach is None:
             return None
-        teacher = _for_training(self.build())
+        teacher = _for_training(self.build()).to(self.folder.processes.device)
         teacher.load_state_dict(dict(self.dense.model))
         temperature = self.plan.teach.temperature
         return Distillation(teach(teacher, self.task, temperature), self.plan.teach.weight, temperature)
