@@ -6,15 +6,16 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor, nn
 
 from secateur.errors import CheckpointError, ConfigurationError
-from secateur.networks import NETWORKS, build_network
+from secateur.networks import NETWORKS
+from secateur.recipes.model import NetworkChoice, recorded_choice
 from secateur.recipes.result import read_result
-from secateur.training.checkpoint import UNREADABLE, load_into, load_weights
+from secateur.training.checkpoint import Translate, fitted, load_into, read_state
 
 
 @final
@@ -33,36 +34,39 @@ class TrainedNetwork:
     name: str
 
 
-def network_of_run(folder: Path) -> TrainedNetwork:
+def network_of_run(folder: Path, *, dense: bool = False) -> TrainedNetwork:
     """The pruned network of a finished run of a recipe.
+
+    A network of the user's is made by the function that the run recorded, which is imported for it.
 
     Args:
         folder: The run's folder.
+        dense: Its dense network instead.
 
     Returns:
         The network.
 
     Raises:
-        CheckpointError: The run is not finished or damaged, or its network was not a built-in one.
+        CheckpointError: The run is not finished or damaged, or does not say which network it trained.
+        ConfigurationError: The function that made the network is not there any more.
     """
     result = read_result(folder)
-    name = _network_name(folder)
-    if name is None:
+    recorded = _recorded(folder)
+    if recorded is None:
         raise CheckpointError(
-            f"{folder} does not say which built-in network it trained ({', '.join(NETWORKS)}): it was not "
-            "made by a recipe; load its pruned.safetensors into your own network and use "
-            "secateur.compile(network, example)"
+            f"{folder} does not say which network it trained: it was not made by a recipe; load its "
+            "pruned.safetensors into your own network and use secateur.compile(network, example)"
         )
-    trained = network_of_weights(folder / "pruned.safetensors", name)
-    return TrainedNetwork(trained.module, trained.example, str(result.record["name"]))
+    choice, shape = recorded
+    path = folder / ("dense.safetensors" if dense else "pruned.safetensors")
+    return TrainedNetwork(_filled(choice, path), _example(shape), str(result.record["name"]))
 
 
 def network_of_weights(path: Path, network: str) -> TrainedNetwork:
     """A built-in network with the weights of a file.
 
     Args:
-        path: A safetensors file, or what ``torch.save`` wrote of a ``state_dict`` (read with
-            ``weights_only=True``).
+        path: What `secateur.training.checkpoint.read_state` reads; of torchvision too.
         network: One of ``secateur.networks.NETWORKS``.
 
     Returns:
@@ -72,48 +76,41 @@ def network_of_weights(path: Path, network: str) -> TrainedNetwork:
         CheckpointError: There is no such file, it is damaged, or it is of another network.
         ConfigurationError: There is no such network.
     """
-    state = _read_state(path)
-    module = build_network(network, num_classes=_classes(network, state))
-    load_into(module, state, str(path))
-    shape = NETWORKS[network].input_shape
-    draw = torch.Generator().manual_seed(0)
-    return TrainedNetwork(module.eval(), torch.randn(1, *shape, generator=draw), network)
+    return TrainedNetwork(
+        _filled(NetworkChoice(network), path), _example(NETWORKS[network].input_shape), network
+    )
 
 
-def _classes(network: str, state: Mapping[str, Tensor]) -> int | None:
+def _filled(choice: NetworkChoice, path: Path) -> nn.Module:
+    state = read_state(path)
+    spec = NETWORKS.get(choice.model)
+    translate, classes = None, None
+    if spec is not None:
+        translate = spec.translate
+        with torch.device("meta"):  # names and shapes alone
+            classes = _classes(spec.factory(), state, translate)
+    module = choice.factory(classes)()
+    load_into(module, fitted(module, state, translate), str(path))
+    return module.eval()
+
+
+def _classes(template: nn.Module, state: Mapping[str, Tensor], translate: Translate | None) -> int | None:
     """How many classes the weights are for; None where they are of another network: loading says so."""
-    with torch.device("meta"):  # names and shapes alone
-        names = [name for name, tensor in build_network(network).state_dict().items() if tensor.ndim >= 2]
-    last = state.get(names[-1])
+    names = [name for name, tensor in template.state_dict().items() if tensor.ndim >= 2]
+    last = fitted(template, state, translate).get(names[-1])
     return None if last is None or not last.ndim else len(last)
 
 
-def _read_state(path: Path) -> dict[str, Tensor]:
-    if path.suffix == ".safetensors":
-        return load_weights(path)
-    try:
-        state: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
-        raise CheckpointError(f"there is no file {path}") from error
-    except UNREADABLE as error:
-        raise CheckpointError(
-            f"{path} is damaged, or holds more than tensors by name ({type(error).__name__}); save "
-            "model.state_dict()"
-        ) from error
-    if not isinstance(state, dict) or not all(isinstance(each, Tensor) for each in state.values()):
-        raise CheckpointError(
-            f"{path}: expected tensors by name (a state_dict), found {type(state).__name__}"
-        )
-    return state
+def _example(shape: tuple[int, ...]) -> Tensor:
+    return torch.randn(1, *shape, generator=torch.Generator().manual_seed(0))
 
 
-def _network_name(folder: Path) -> str | None:
+def _recorded(folder: Path) -> tuple[NetworkChoice, tuple[int, ...]] | None:
     try:
         identity = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-        name = identity["settings"].get("model")
-    except (OSError, ValueError, KeyError, AttributeError) as error:
+        return recorded_choice(identity["settings"])
+    except (OSError, ValueError, LookupError, AttributeError, TypeError) as error:
         raise CheckpointError(f"{folder / 'run.json'} is missing or damaged ({error})") from error
-    return name if name in NETWORKS else None
 
 
 def check_network(name: str | None, source: Path) -> str:

@@ -27,7 +27,7 @@ from tests.cli.test_main import big_blobs, recipe
 def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("run")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("secateur.cli.run.load_dataset", lambda *_: big_blobs())
+        patch.setattr("secateur.recipes.data.load_dataset", lambda *_: big_blobs())
         assert main(["run", str(recipe(base)), "--out", str(base / "out"), "--quiet"]) == 0
     return base / "out"
 
@@ -154,7 +154,7 @@ def test_shipping_says_kilobytes_and_microseconds(
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     console = Console(record=True, width=120, file=io.StringIO())
-    ship(run_folder, "lenet-300-100", torch.rand(1, 1, 28, 28), console)
+    ship(run_folder, torch.rand(1, 1, 28, 28), console)
     said = console.export_text()
     assert re.search(r"file +[\d.,]+ kB -> [\d.,]+ kB +\d+\.\dx smaller", said)
     assert re.search(r"one image +[\d.,]+ us in PyTorch -> [\d.,]+ us without it +\d+\.\dx faster", said)

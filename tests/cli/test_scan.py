@@ -8,20 +8,20 @@ import pytest
 import torch
 
 from secateur.analysis.sensitivity_file import read_sensitivity
-from secateur.cli import run as run_module
 from secateur.cli import scan as scan_module
 from secateur.cli.main import main
 from secateur.networks import build_network
 from secateur.training.checkpoint import load_weights, save_weights
 from tests.cli.test_main import big_blobs, recipe, refused
+from tests.small import Dense, blobs
 
 GRID = ("--densities", "0.5", "0.1")
 
 
 @pytest.fixture(autouse=True)
 def _on_blobs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for module in (run_module, scan_module):
-        monkeypatch.setattr(module, "load_dataset", lambda *_: big_blobs())
+    for module in ("secateur.recipes.data", "secateur.cli.scan"):
+        monkeypatch.setattr(f"{module}.load_dataset", lambda *_: big_blobs())
     monkeypatch.chdir(tmp_path)
 
 
@@ -73,6 +73,16 @@ def test_a_network_with_its_weights(tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(content["subject"])
 
 
+def test_a_network_of_ones_own_with_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(scan_module, "load_dataset", lambda *_: blobs())  # 12x12, as that network takes them
+    torch.save({"state_dict": Dense().state_dict()}, tmp_path / "own.pth")
+    words = ["--weights", "own.pth", "--model-arg", "dropout=0.5", "--validation", "40", *GRID, "--quiet"]
+    assert main(["scan", "tests.small:Dense", *words]) == 0
+    content = json.loads(Path("sensitivity.json").read_text())
+    assert content["subject"] == {"weights": "own.pth", "network": "tests.small:Dense", "data": "blobs"}
+    assert [layer["layer"] for layer in content["layers"]] == ["fc1", "fc2", "fc3"]
+
+
 def test_a_run_that_goes_on_is_scanned_too(tmp_path: Path) -> None:
     assert main(["run", str(recipe(tmp_path)), "--out", "run", "--quiet"]) == 0
     dense = load_weights(Path("run/dense.safetensors"))
@@ -105,13 +115,18 @@ def test_interrupted_it_goes_on(
 
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "'nothing' is no run's folder, no recipe (" in refused(capsys, "scan", "nothing")
-    assert "alexnet: an untrained network tells nothing" in refused(capsys, "scan", "alexnet")
+    assert "resnet-20: an untrained network tells nothing" in refused(capsys, "scan", "resnet-20")
     message = refused(capsys, "scan", "lenet", "--weights", str(weights(tmp_path)))
-    assert "--weights are of a network: expected one of lenet-300-100, lenet-5" in message
+    assert "'lenet': expected a built-in network (lenet-300-100, lenet-5" in message
     message = refused(capsys, "scan", "lenet-5", "--weights", str(weights(tmp_path)), "--validation", "40")
     assert "weights.safetensors is of another network: " in message
     message = refused(capsys, "scan", "lenet-5", "--weights", "none.safetensors", "--validation", "40")
     assert "there is no file none.safetensors" in message
+    message = refused(
+        capsys, "scan", "tests.small:Dense", "--weights", str(weights(tmp_path)), "--validation", "40"
+    )
+    assert "fc1.weight is (300, 784) but must be (24, 144)" in message
+    assert "it does not run" in message
     words = ("scan", "lenet-300-100", "--weights", str(weights(tmp_path)), "--validation", "40")
     assert "each above 0 and at most 1; found [2.0]" in refused(capsys, *words, "--densities", "2")
     assert "--threads must be at least 1, found 0" in refused(capsys, *words, "--threads", "0")

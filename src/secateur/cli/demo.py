@@ -23,7 +23,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     recipe = builtin_recipe("demo")
     prepare(arguments)
     dataset = load_dataset(recipe.data.name)
-    result = execute(recipe, dataset, arguments, console)
-    task = image_task(dataset, validation=recipe.data.validation)
-    ship(result.folder, recipe.model, task.example(), console)
+    task = image_task(dataset, validation=recipe.data.validation, shift=recipe.data.shift)
+    result = execute(recipe, task, arguments, console)
+    ship(result.folder, task.example(), console)
     return 0

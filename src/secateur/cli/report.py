@@ -69,7 +69,7 @@ def measured(run: Run, *, compile_it: bool = False) -> Run:
         The run, with `Run.measured` where there is a compact file.
 
     Raises:
-        CheckpointError: Of a run without a built-in network, which cannot be compiled from its folder.
+        CheckpointError: Of a run that does not say which network it trained.
         FormatError: The compact file is damaged.
         MissingExtraError: What the compiler needs is not installed.
     """
@@ -104,8 +104,7 @@ def _dense_microseconds(run: Run, pixels: NDArray[np.float32], timer: Timer) -> 
 
     from secateur.cli.shipping import eager_timer  # noqa: PLC0415  # see above
     from secateur.compiler.tuning import in_turns  # noqa: PLC0415  # see above
-    from secateur.export import network_of_weights  # noqa: PLC0415  # see above
+    from secateur.export import network_of_run  # noqa: PLC0415  # see above
 
-    name = str(run.identity["settings"]["model"])
-    dense = network_of_weights(run.folder / "dense.safetensors", name).module
+    dense = network_of_run(run.folder, dense=True).module
     return in_turns({"dense": eager_timer(dense, torch.from_numpy(pixels)), "pruned": timer})["dense"]

@@ -17,17 +17,26 @@ from torch import Tensor
 
 from secateur.analysis.sensitivity import DENSITIES, LayerSensitivity, ScanObserver
 from secateur.analysis.sensitivity_file import scan_to_file
+from secateur.cli.model import add_argument_of_model, parse_arguments
 from secateur.cli.progress import RunDisplay
-from secateur.cli.run import find_recipe
+from secateur.cli.run import add_data_arguments, find_recipe
 from secateur.datasets import load_dataset
 from secateur.errors import CheckpointError, ConfigurationError, InterruptedRunError
-from secateur.networks import NETWORKS, build_network
+from secateur.networks import NETWORKS
 from secateur.recipes.builtin import RECIPES
+from secateur.recipes.data import DataChoice, load_task
 from secateur.recipes.driver import train_dense
-from secateur.recipes.plan import DataChoice, Recipe
+from secateur.recipes.fitting import check_outputs
+from secateur.recipes.model import NetworkChoice, choice_of, recorded_choice, run_settings
+from secateur.recipes.plan import Recipe
 from secateur.report.sensitivity import sensitivity_table
-from secateur.training.checkpoint import load_checkpoint, load_into, load_weights
+from secateur.training.checkpoint import fitted, load_checkpoint, load_into, load_weights, read_state
 from secateur.training.task import Task, image_task
+
+_UNKNOWN = (
+    "{} does not say which network and data the run is of; scan runs that `secateur run` made, or a network "
+    "with --weights"
+)
 
 
 @final
@@ -36,14 +45,14 @@ class Subject:
     """What is scanned.
 
     Attributes:
-        network: The network's name.
+        network: Which network.
         state: Its trained tensors.
         task: Whose validation images are looked at.
         where: The folder that the scan is kept in, unless the user names a file.
         record: JSON values that say what it is.
     """
 
-    network: str
+    network: NetworkChoice
     state: Mapping[str, Tensor]
     task: Task
     where: Path
@@ -56,10 +65,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "subject",
         metavar="MODEL|RUN|RECIPE",
         help="a run's folder; a recipe's name or file, whose dense network is trained first; or, with "
-        f"--weights, a network: {', '.join(NETWORKS)}",
+        f"--weights, a network: {', '.join(NETWORKS)}, or package.module:factory",
     )
-    parser.add_argument("--weights", type=Path, help="a network's trained weights, as safetensors")
-    parser.add_argument("--data", type=Path, help="folder of the data set; downloaded to a cache if left out")
+    parser.add_argument(
+        "--weights",
+        type=Path,
+        help="a network's trained weights: .safetensors, or a state_dict of torch.save",
+    )
+    add_argument_of_model(parser)
+    add_data_arguments(parser)
     parser.add_argument("--dataset", default="mnist", help="with --weights: the data set's name (mnist)")
     parser.add_argument(
         "--validation", type=int, default=5000, help="with --weights: images held out and looked at (5000)"
@@ -84,7 +98,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             raise ConfigurationError(f"--threads must be at least 1, found {arguments.threads}")
         torch.set_num_threads(arguments.threads)
     subject = _subject(arguments, console)
-    model = build_network(subject.network, num_classes=subject.task.classes)
+    model = subject.network.factory(subject.task.classes)()
+    check_outputs(model, subject.task)
     load_into(model, subject.state, str(subject.record.get("weights", subject.where)))
     path: Path = arguments.json or subject.where / "sensitivity.json"
     try:
@@ -93,7 +108,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
                 path,
                 model,
                 *subject.task.sample(),
-                subject={**subject.record, "network": subject.network, "data": subject.task.source},
+                subject={**subject.record, "network": subject.network.model, "data": subject.task.source},
                 densities=arguments.densities,
                 observer=display.observer,
             )
@@ -178,7 +193,7 @@ def _subject(arguments: argparse.Namespace, console: Console) -> Subject:
     if arguments.weights is not None:
         return _model(name, arguments)
     if (Path(name) / "run.json").is_file():
-        return _run(Path(name), arguments.data)
+        return _run(Path(name), arguments)
     if name in RECIPES or Path(name).is_file():
         return _recipe(find_recipe(name), arguments, console)
     if name in NETWORKS:
@@ -192,28 +207,29 @@ def _subject(arguments: argparse.Namespace, console: Console) -> Subject:
 
 
 def _model(name: str, arguments: argparse.Namespace) -> Subject:
-    if name not in NETWORKS:
-        raise ConfigurationError(
-            f"--weights are of a network: expected one of {', '.join(NETWORKS)}, found {name!r}"
-        )
+    choice = NetworkChoice(name, parse_arguments(arguments.model_arg))
+    choice.factory()  # refused before data are read
     task = image_task(load_dataset(arguments.dataset, arguments.data), validation=arguments.validation)
+    model = choice.factory(task.classes)()
+    translate = NETWORKS[name].translate if name in NETWORKS else None
+    state = fitted(model, read_state(arguments.weights), translate)
     record = {"weights": arguments.weights.name}
-    return Subject(name, load_weights(arguments.weights), task, arguments.weights.parent, record)
+    return Subject(choice, state, task, arguments.weights.parent, record)
 
 
-def _run(folder: Path, data: Path | None) -> Subject:
+def _run(folder: Path, arguments: argparse.Namespace) -> Subject:
     try:
         identity = json.loads((folder / "run.json").read_text(encoding="utf-8"))
         settings = identity["settings"]
-        network = settings["model"]
+        recorded = recorded_choice(settings)
         choice = DataChoice.model_validate(settings["data"])
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise CheckpointError(
-            f"{folder / 'run.json'} does not say which network and data the run is of; scan runs that "
-            "`secateur run` made, or a network with --weights"
-        ) from error
-    task = image_task(load_dataset(choice.name, data), validation=choice.validation, shift=choice.shift)
-    return Subject(network, _dense(folder), task, folder, {"run": identity["name"], "seed": identity["seed"]})
+        raise CheckpointError(_UNKNOWN.format(folder / "run.json")) from error
+    if recorded is None:
+        raise CheckpointError(_UNKNOWN.format(folder / "run.json"))
+    task = load_task(choice, arguments.data, arguments.workers)
+    record = {"run": identity["name"], "seed": identity["seed"]}
+    return Subject(recorded[0], _dense(folder), task, folder, record)
 
 
 def _dense(folder: Path) -> Mapping[str, Tensor]:
@@ -228,16 +244,16 @@ def _dense(folder: Path) -> Mapping[str, Tensor]:
 
 
 def _recipe(recipe: Recipe, arguments: argparse.Namespace, console: Console) -> Subject:
-    dataset = load_dataset(recipe.data.name, arguments.data)
-    task = image_task(dataset, validation=recipe.data.validation, shift=recipe.data.shift)
+    task = load_task(recipe.data, arguments.data, arguments.workers)
     with RunDisplay(console, quiet=arguments.quiet) as display:
         folder, dense = train_dense(
-            lambda: build_network(recipe.model, num_classes=dataset.classes),
+            choice_of(recipe).factory(task.classes),
             task,
             recipe.plan,
             seed=arguments.seed,
             name=recipe.name,
-            settings=recipe.model_dump(mode="json", exclude={"name", "plan"}),
+            settings=run_settings(recipe, task.image_shape),
             observer=display.observer,
         )
-    return Subject(recipe.model, dense.model, task, folder, {"run": recipe.name, "seed": arguments.seed})
+    record = {"run": recipe.name, "seed": arguments.seed}
+    return Subject(choice_of(recipe), dense.model, task, folder, record)

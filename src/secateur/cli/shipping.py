@@ -12,17 +12,16 @@ from torch import Tensor, nn
 
 from secateur.compiler.compiling import compile as compile_network
 from secateur.compiler.tuning import in_turns
-from secateur.export import network_of_run, network_of_weights
+from secateur.export import network_of_run
 
 NAME = "pruned.secateur"
 
 
-def ship(folder: Path, network: str, image: Tensor, console: Console) -> None:
+def ship(folder: Path, image: Tensor, console: Console) -> None:
     """Compile the network of a finished run into its folder and measure it beside its dense one in PyTorch.
 
     Args:
         folder: Of the run.
-        network: The built-in network that it trained.
         image: A real input, with a batch of one.
         console: Where it is said.
 
@@ -31,7 +30,7 @@ def ship(folder: Path, network: str, image: Tensor, console: Console) -> None:
         StorageError: The folder cannot be written.
     """
     pruned = network_of_run(folder)
-    dense = network_of_weights(folder / "dense.safetensors", network)
+    dense = network_of_run(folder, dense=True)
     program = compile_network(pruned.module, image)
     program.save(folder / NAME)
     pixels = image.numpy()

@@ -85,7 +85,7 @@ def check_fits(plan: Plan, model: Callable[[], nn.Module], task: Task, seed: int
     with seeded(seed, "check"):
         network = _fresh_network(model)
         chosen = select_weights(network, None, plan.exclude or None)
-        _check_outputs(network, task)
+        check_outputs(network, task)
     match plan.cut:
         case QualityCut() | DensityCut():
             resolve_layer_values(list(chosen), plan.cut.layers, aliases(prunable_weights(network)))
@@ -150,7 +150,16 @@ def _kind(thing: object) -> str:
 
 
 @torch.no_grad()
-def _check_outputs(network: nn.Module, task: Task) -> None:
+def check_outputs(network: nn.Module, task: Task) -> None:
+    """Refuse a network that does not take a task's images or does not give a number for each of its classes.
+
+    Args:
+        network: The network; it is in evaluation mode afterwards.
+        task: The task.
+
+    Raises:
+        ConfigurationError: It does not.
+    """
     where = f"the network {type(network).__name__} on images of shape {task.image_shape}"
     network.eval()
     try:

@@ -32,6 +32,7 @@ UNREADABLE = (
     AttributeError,
 )
 
+Translate = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 _WRAPPERS = ("module.", "_orig_mod.")
 
 
@@ -156,16 +157,10 @@ def read_state(path: Path) -> dict[str, Tensor]:
     return dict(content)
 
 
-def load_state(
-    model: nn.Module,
-    path: Path | str,
-    translate: Callable[[Mapping[str, Tensor]], dict[str, Tensor]] | None = None,
-) -> None:
+def load_state(model: nn.Module, path: Path | str, translate: Translate | None = None) -> None:
     """Load a state file into a network, strictly, naming every tensor that differs.
 
-    What is no difference of the networks is forgiven: the prefixes ``module.`` (of data parallelism) and
-    ``_orig_mod.`` (of ``torch.compile``) on all names, and missing ``num_batches_tracked``, which files from
-    before PyTorch 0.4.1 do not have and nothing here needs.
+    What `fitted` forgives is forgiven.
 
     Args:
         model: The network to fill; on an error it is left as it was.
@@ -185,12 +180,31 @@ def load_state(
         >>> model.weight.tolist()
         [[1.0, 1.0]]
     """
+    load_into(model, fitted(model, read_state(Path(path)), translate), str(path))
+
+
+def fitted(
+    model: nn.Module, state: Mapping[str, Tensor], translate: Translate | None = None
+) -> dict[str, Tensor]:
+    """A state under the names of a network, as far as they differ for no reason of the network's.
+
+    Prefixes ``module.`` (of data parallelism) and ``_orig_mod.`` (of ``torch.compile``) on all names go, and
+    missing ``num_batches_tracked``, which files from before PyTorch 0.4.1 do not have and nothing here needs,
+    are the network's own.
+
+    Args:
+        model: The network.
+        state: Tensors by name.
+        translate: As for `load_state`.
+
+    Returns:
+        Tensors by name; whether they fit is left to strict loading.
+    """
     own = model.state_dict()
-    state = _without_wrappers(read_state(Path(path)), own)
-    if translate is not None:
-        state = translate(state)
-    counters = {name: own[name] for name in own.keys() - state.keys() if name.endswith("num_batches_tracked")}
-    load_into(model, {**state, **counters}, str(path))
+    plain = _without_wrappers(state, own)
+    named = plain if translate is None else translate(plain)
+    missing = own.keys() - named.keys()
+    return named | {name: own[name] for name in missing if name.endswith("num_batches_tracked")}
 
 
 def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
