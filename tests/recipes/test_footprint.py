@@ -108,11 +108,20 @@ def test_activations_grow_in_proportion_to_the_images(one: int, other: int) -> N
     assert found[0] + found[1] == found[2]
 
 
-@pytest.mark.parametrize("only", [None, ["fc1"]])
-def test_a_step_is_measured_and_everything_is_put_back(only: list[str] | None) -> None:
+def test_a_step_in_pieces_keeps_the_activations_of_one_piece() -> None:
+    whole = phase_memory(Dense(), SHAPE, a_phase(), 32, masks=None)
+    pieces = phase_memory(Dense(), SHAPE, a_phase(accumulate=4), 32, masks=None)
+    images = 32 * 4 * SIDE * SIDE
+    assert pieces.activations - images == (whole.activations - images) / 4
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"only": ["fc1"]}, {"precision": "bf16"}, {"accumulate": 2, "only": ["conv1"]}]
+)
+def test_a_step_is_measured_and_everything_is_put_back(changes: dict[str, Any]) -> None:
     model = Conv()
     masks = Masks({name: torch.rand(w.shape) < 0.5 for name, w in select_weights(model).items()})
-    seconds = step_seconds(model, SHAPE, CLASSES, a_phase(only=only), 8, masks=masks, device=CPU)
+    seconds = step_seconds(model, SHAPE, CLASSES, a_phase(**changes), 8, masks=masks, device=CPU)
     assert 0 < seconds < 10
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
     for name, weight in select_weights(model).items():

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 
 from secateur.cli.model import add_model_arguments, with_model
+from secateur.cli.plan import add_plan_arguments, show_plan
 from secateur.cli.progress import RunDisplay
 from secateur.cli.tensorboard import Scalars, check_installed
 from secateur.errors import ConfigurationError
@@ -31,6 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a built-in recipe's name, or a YAML file")
     add_data_arguments(parser)
     add_model_arguments(parser)
+    add_plan_arguments(parser)
     add_run_arguments(parser)
 
 
@@ -64,6 +66,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     """Carry the verb out."""
     recipe = with_model(find_recipe(arguments.recipe), arguments)
     prepare(arguments)
+    if arguments.plan:
+        show_plan(recipe, arguments, console)
+        return 0
     execute(recipe, load_task(recipe.data, arguments.data, arguments.workers), arguments, console)
     return 0
 

@@ -15,6 +15,10 @@ RECIPES: Mapping[str, str] = {
     "lenet-5": "the paper's LeNet-5: 12x fewer weights, thresholds of quality x deviation",
     "lenet-300-100-far": "LeNet-300-100 as far as it goes: LAMP scores, distillation, shifted images",
     "lenet-5-far": "LeNet-5 as far as it goes: LAMP scores, distillation, shifted images",
+    "alexnet": "the paper's AlexNet on ImageNet: FC, then CONV, then the whole, in four rounds to 9x",
+    "alexnet-short": "AlexNet to 9x in the epochs of one training: LAMP scores, one gradual cut",
+    "vgg-16": "the paper's VGG-16 on ImageNet: FC, then CONV, then the whole, in five rounds to 13x",
+    "vgg-16-short": "VGG-16 to 13x in fewer epochs than one training: LAMP scores, one gradual cut",
     "demo": "LeNet-300-100 on a few thousand digits, in a few minutes",
 }
 

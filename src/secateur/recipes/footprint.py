@@ -19,7 +19,10 @@ from secateur.pruning.layers import select_weights
 from secateur.pruning.masks import Masks
 from secateur.pruning.pruner import Pruner
 from secateur.training.freezing import hold_statistics, train_only
+from secateur.training.gradients import Gradients, gradients_of
 from secateur.training.phase import Adam, AdamW, Phase, Sgd, make_optimizer
+from secateur.training.processes import Processes
+from secateur.training.task import Batch
 
 # Beyond this many multiply-accumulates forward, a step is measured at two smaller batches instead: about two
 # seconds of a laptop.
@@ -58,7 +61,8 @@ def phase_memory(
     """What a phase keeps in memory, from the shapes of a copy on PyTorch's meta device.
 
     ``weights + gradients + states a weight x trainable weights + masks + images x what one image leaves``:
-    an activation of a frozen layer counts only where something behind it needs it.
+    an activation of a frozen layer counts only where something behind it needs it. Activations are counted as
+    float32, which is the most that mixed precision keeps.
 
     Args:
         model: The network.
@@ -90,7 +94,7 @@ def phase_memory(
         gradients=trained,
         optimizer=_states(phase) * trained,
         masks=0 if masks is None else _mask_bytes(shadow, masks),
-        activations=images * (kept + image),
+        activations=images * image + -(-images // phase.accumulate) * kept,
     )
 
 
@@ -157,7 +161,9 @@ def _timed(
         pruner = None if masks is None else _pruner(model, masks)
         if pruner is not None and any(p.requires_grad for p in _pruned(model, pruner)):
             pruner.attach(optimizer)
-        seconds = [_step(model, optimizer, pixels, labels, device) for _ in range(1 + _STEPS)]
+        gradients = gradients_of(model, phase, Processes(device=device), lambda: pixels[:1], _loss)
+        batch = Batch(pixels, labels, torch.arange(images), torch.zeros(images, dtype=torch.int64), images)
+        seconds = [_step(gradients, optimizer, batch, device) for _ in range(1 + _STEPS)]
         if pruner is not None:
             pruner.detach()
         optimizer.zero_grad()
@@ -165,17 +171,20 @@ def _timed(
 
 
 def _step(
-    model: nn.Module, optimizer: torch.optim.Optimizer, pixels: Tensor, labels: Tensor, device: torch.device
+    gradients: Gradients, optimizer: torch.optim.Optimizer, batch: Batch, device: torch.device
 ) -> float:
     began = time.perf_counter()
-    loss = functional.cross_entropy(model(pixels), labels)
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # torch's own
-    optimizer.step()
-    loss.item()  # waits for an accelerator
+    loss = gradients.add(batch)
+    gradients.step(optimizer, tuple)
+    loss.item()
     if device.type != "cpu":
         torch.accelerator.synchronize(device)
     return time.perf_counter() - began
+
+
+def _loss(outputs: Tensor, batch: Batch) -> Tensor:
+    return functional.cross_entropy(outputs, batch.labels)
 
 
 def _pruner(model: nn.Module, masks: Masks) -> Pruner:

@@ -14,7 +14,8 @@ from secateur.analysis.costs import layer_costs
 from secateur.format.layouts import LayoutKind
 from secateur.format.packing import count, layout_bytes, smallest
 from secateur.pruning.criteria import StdThreshold, compute_masks
-from secateur.pruning.layers import aliases, layer_name, prunable_weights, select_weights
+from secateur.pruning.default import weights_to_prune
+from secateur.pruning.layers import aliases, layer_name, prunable_weights
 from secateur.pruning.masks import Masks
 from secateur.recipes.footprint import Memory, phase_memory, step_seconds
 from secateur.recipes.plan import Plan
@@ -234,7 +235,7 @@ def forecast(
     masks = expected_masks(network, plan)
     layers, others = _layers(network, image_shape, masks)
     # Dense kernels take the same time whatever is pruned; with a search, everything is taken to live.
-    shown = masks or Masks.full(select_weights(network, None, plan.exclude or None))
+    shown = masks or Masks.full(weights_to_prune(network, None, plan.exclude or None))
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # missing in torch's stub
     phases: list[PhaseForecast] = []
     known: dict[tuple[Any, ...], float] = {}
@@ -243,7 +244,7 @@ def forecast(
         during = None if stage == "dense" else shown
         seconds = None
         if measure and phase.epochs:
-            key = (phase.only, phase.optimizer.kind, batch, during is None)
+            key = (batch, during is None, _what_takes_time(phase))
             if key not in known:
                 with seeded(0, "forecast"):
                     known[key] = step_seconds(
@@ -284,7 +285,7 @@ def expected_masks(network: nn.Module, plan: Plan) -> Masks | None:
     if plan.cut is None:
         return None
     draw = generator(0, "forecast")
-    weights: dict[str, Tensor] = dict(select_weights(network, None, plan.exclude or None))
+    weights: dict[str, Tensor] = dict(weights_to_prune(network, None, plan.exclude or None))
     for weight in weights.values():
         weight.normal_(0.0, float(weight.std()) or 1.0, generator=draw)
     names = aliases(prunable_weights(network))
@@ -340,6 +341,12 @@ def _phases(plan: Plan) -> Sequence[tuple[str, int, int, Phase]]:
         for stage, times, phases in stages
         for number, phase in enumerate(phases, 1)
     ]
+
+
+def _what_takes_time(phase: Phase) -> str:
+    # Neither rates nor strengths change how long a step takes: such phases are measured once.
+    unlike = {"epochs", "schedule", "l1", "l2", "clip"}
+    return f"{phase.optimizer.kind} {phase.model_dump_json(exclude={*unlike, 'optimizer'})}"
 
 
 def _sum(values: Sequence[int | None]) -> int | None:
