@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 
 from secateur.errors import CheckpointError, ConfigurationError, MaskError, UnreachableTargetError
 from secateur.pruning.criteria import Criterion, compute_masks
+from secateur.pruning.default import weights_to_prune
 from secateur.pruning.enforcement import (
     Factors,
     checked_optimizer,
@@ -22,7 +23,7 @@ from secateur.pruning.enforcement import (
     zero_,
 )
 from secateur.pruning.gradual import Gradual, check_gradual
-from secateur.pruning.layers import Selection, aliases, layer_name, prunable_weights, select_weights, unwrap
+from secateur.pruning.layers import Selection, aliases, layer_name, prunable_weights, unwrap
 from secateur.pruning.masks import Masks
 from secateur.pruning.neurons import Sweep, sweep_dead_neurons
 from secateur.pruning.report import LayerReport, PruningReport
@@ -55,7 +56,8 @@ class Pruner:
         model: Any network; wrappers of ``torch.compile`` and data parallelism are looked through.
         optimizer: The optimizer that trains it. Leave it out to prune without training, or `attach` one
             later.
-        layers: Which weights; every connection if left out. See `secateur.pruning.layers.select_weights`.
+        layers: Which weights; every connection but depthwise filters if left out. See
+            `secateur.pruning.default.weights_to_prune`.
         exclude: Which of them to leave alone.
         on_cut: Told of the masks after every cut. Where several processes train one network, give
             ``secateur.training.processes.join().check_masks``, which ends the run if they cut differently.
@@ -97,7 +99,7 @@ class Pruner:
                 f"expected a network (torch.nn.Module), found {type(given).__name__}; give the network "
                 "itself, not its parameters"
             )
-        self._weights = select_weights(model, layers, exclude)
+        self._weights = weights_to_prune(model, layers, exclude)
         self._names = aliases(prunable_weights(model))
         self._model = unwrap(model)
         self._masks = Masks.full(self._weights)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 
 from secateur.errors import ConfigurationError, UnsupportedModelError
 from secateur.pruning.channel_graph import channel_graph
-from secateur.pruning.layers import aliases, prunable_weights, resolve_layer_values, select_weights
+from secateur.pruning.default import weights_to_prune
+from secateur.pruning.layers import aliases, prunable_weights, resolve_layer_values
 from secateur.recipes.cut import DensityCut, GlobalCut, QualityCut
 from secateur.recipes.dropout import ruled_dropouts, set_dropout
 from secateur.recipes.plan import Plan, Recipe
@@ -84,7 +85,7 @@ def check_fits(plan: Plan, model: Callable[[], nn.Module], task: Task, seed: int
         raise ConfigurationError(f"the seed must be a whole number at or above 0, found {seed}")
     with seeded(seed, "check"):
         network = _fresh_network(model)
-        chosen = select_weights(network, None, plan.exclude or None)
+        chosen = weights_to_prune(network, None, plan.exclude or None)
         check_outputs(network, task)
     match plan.cut:
         case QualityCut() | DensityCut():

@@ -13,8 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from secateur.pruning.compaction import compact, expand_into
+from secateur.pruning.default import weights_to_prune
 from secateur.pruning.gradual import Gradual
-from secateur.pruning.layers import aliases, prunable_weights, select_weights
+from secateur.pruning.layers import aliases, prunable_weights
 from secateur.pruning.masks import Masks
 from secateur.pruning.pruner import Pruner
 from secateur.recipes.dropout import follow_dropout_rule, set_dropout
@@ -187,7 +188,7 @@ class Stages:
         model, pruner = self._taken_up(before)
         target = self._reachable(number / plan.rounds, model, pruner)
         if plan.gradual is None:
-            weights = select_weights(model, None, plan.exclude or None)
+            weights = weights_to_prune(model, None, plan.exclude or None)
             cut_in_turn(pruner, weights, target.criterion, aliases(prunable_weights(model)), plan.turns, turn)
         dead = self._sweep(pruner)
         self._choose_survivors(model, pruner, number)
