@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -61,21 +62,29 @@ def main(arguments: Sequence[str] | None = None) -> int:
     # After parsing, so that --help works where rich is not installed.
     from rich.console import Console  # noqa: PLC0415  # see above
 
+    name, is_first = _speaker()
     try:
-        status: int = import_module(_VERBS[parsed.verb][0]).run(parsed, Console())
+        status: int = import_module(_VERBS[parsed.verb][0]).run(parsed, Console(quiet=not is_first))
     except InterruptedRunError as error:
-        print(f"\nsecateur: {error}", file=sys.stderr)
+        print(f"\n{name}: {error}", file=sys.stderr)
         return 130
     except KeyboardInterrupt:
-        print("\nsecateur: interrupted before the run began", file=sys.stderr)
+        print(f"\n{name}: interrupted before the run began", file=sys.stderr)
         return 130
     except SecateurError as error:
-        print(f"secateur: {error}", file=sys.stderr)
+        print(f"{name}: {error}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         # Some arguments need more than others: only a run's export needs torch.
         return _missing(parsed.verb, error, f"{_VERBS[parsed.verb][2]},train")
     return status
+
+
+def _speaker() -> tuple[str, bool]:
+    # Of several processes the first alone shows how a run goes; each may have an error of its own to tell.
+    # What the launcher set is asked, for not every verb needs what could be asked otherwise.
+    rank, count = (int(os.environ.get(name, default)) for name, default in (("RANK", 0), ("WORLD_SIZE", 1)))
+    return (f"secateur, process {rank} of {count}" if count > 1 else "secateur"), rank == 0
 
 
 def _missing(verb: str, error: ModuleNotFoundError, extras: str) -> int:

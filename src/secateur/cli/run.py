@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 
 import torch
@@ -21,6 +21,7 @@ from secateur.recipes.model import choice_of, run_settings
 from secateur.recipes.plan import Recipe, read_recipe
 from secateur.recipes.result import RunResult
 from secateur.report.tables import layer_table, summary
+from secateur.training.processes import join, leave
 from secateur.training.task import Task
 
 
@@ -65,11 +66,15 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Carry the verb out."""
     recipe = with_model(find_recipe(arguments.recipe), arguments)
+    processes = join()  # before `prepare`: starting a group of processes sets the number of threads as well
     prepare(arguments)
     if arguments.plan:
         show_plan(recipe, arguments, console)
         return 0
-    execute(recipe, load_task(recipe.data, arguments.data, arguments.workers), arguments, console)
+    with processes.first_ahead() if arguments.data is None else nullcontext():  # it may have to download
+        task = load_task(recipe.data, arguments.data, arguments.workers)
+    execute(recipe, task, arguments, console)
+    leave()
     return 0
 
 

@@ -171,6 +171,12 @@ class Processes:
         )
 
     @contextmanager
+    def first_ahead(self) -> Iterator[None]:
+        """Let the first process of every machine go through a block first: what it gets, the others find."""
+        with self.noticing(), PartialState().local_main_process_first():
+            yield
+
+    @contextmanager
     def noticing(self) -> Iterator[None]:
         """Say in words when a block fails because another process is gone.
 
