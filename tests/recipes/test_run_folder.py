@@ -202,3 +202,19 @@ def test_a_log_that_cannot_be_written_is_a_storage_error(tmp_path: Path) -> None
     with pytest.raises(StorageError, match=r"cannot write .*log\.jsonl"):
         folder.log({"epoch": 1})
     folder.close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="this system keeps no such account")
+def test_finished_stages_stay_in_their_files(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, {})
+    made = StageState({"weight": torch.randn(4, 1_000_000)}, Masks({}), [], {})
+    before = _own_bytes()
+    kept = [folder.stage(f"stage-{number}", lambda: made) for number in range(8)]
+    assert _own_bytes() - before < 2 * 16_000_000  # of eight times sixteen million
+    assert all(torch.equal(state.model["weight"], made.model["weight"]) for state in kept)
+    folder.close()
+
+
+def _own_bytes() -> int:
+    lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
+    return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))

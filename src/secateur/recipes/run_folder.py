@@ -118,7 +118,9 @@ class RunFolder:
             )
         with suppress(FileNotFoundError):
             self.partial(name).unlink()
-        kept = load_checkpoint(path)
+        load_checkpoint(path)  # read once in whole, so that damage is found now
+        # All stages of a run are held until it ends: sixteen networks, with VGG-16's five rounds.
+        kept = load_checkpoint(path, mapped=True)
         if kept.keys() != {"model", "masks", "history", "notes"}:
             raise CheckpointError(
                 f"{path} does not hold a stage of a run; remove it, and the stage is made again"

@@ -52,11 +52,13 @@ def save_checkpoint(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, lambda file: file.write(buffer.getbuffer()))
 
 
-def load_checkpoint(path: Path) -> dict[str, Any]:
+def load_checkpoint(path: Path, *, mapped: bool = False) -> dict[str, Any]:
     """Read what `save_checkpoint` wrote, on the CPU; nothing in the file is executed.
 
     Args:
         path: The file.
+        mapped: Whether tensors stay in the file until they are looked at, which takes no memory and does not
+            notice damaged numbers.
 
     Returns:
         Its content.
@@ -65,7 +67,7 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         CheckpointError: There is no such file, or it is damaged or something else.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        content = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
     except FileNotFoundError as error:
         raise CheckpointError(f"there is no checkpoint {path}") from error
     except UNREADABLE as error:
