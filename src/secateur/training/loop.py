@@ -1,4 +1,4 @@
-"""The training loop: epochs of one phase, with masks enforced, resumable at every epoch's end."""
+"""The training loop: epochs of one phase, with masks enforced, resumable between any two steps."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, final
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim import Optimizer
@@ -24,13 +23,14 @@ from secateur.training.evaluation import evaluate_together
 from secateur.training.freezing import hold_statistics, train_only
 from secateur.training.gradients import Gradients, Loss, gradients_of
 from secateur.training.keeper import Keeper
+from secateur.training.midway import Looks, Midway, midway
 from secateur.training.phase import Phase, make_optimizer
 from secateur.training.processes import Processes, fingerprints, join
 from secateur.training.seeding import seeded
 from secateur.training.task import Task
 
 BatchObserver = Callable[[int, int, Tensor], None]
-_KEPT = {"stage", "phase", "model", "optimizer", "scaler", "pruner", "records"}
+_KEPT = {"stage", "phase", "model", "optimizer", "scaler", "pruner", "records", "midway"}
 
 
 @final
@@ -60,7 +60,7 @@ class Progress:
 
     Args:
         path: The file of the unfinished phase; None keeps nothing.
-        seconds: The least time between two writes.
+        seconds: The least time between two writes, which are made within an epoch as well.
         on_batch: Told after each step: steps done in this epoch and their mean loss so far.
         on_epoch: Told after each epoch, and first of all of the epochs that were kept.
     """
@@ -99,7 +99,7 @@ def run_phases(
         pruner: Keeps the network pruned; it is attached to each phase's optimizer and let go at the end.
         gradual: A cut that grows during the first phase.
         distillation: A teacher, if there is one.
-        progress: Where the state after an epoch is kept, and who is told.
+        progress: Where the state is kept, how often, and who is told.
         stop_after: Stop after so many epochs in all, with the learning rates of the whole.
         total_weights: What the records' density is a fraction of, if the network is a part of a larger one.
         processes: Who trains it; those that were started together, if left out.
@@ -160,7 +160,8 @@ def run_phases(
                     weights,
                 )
                 session.check_alike()
-                session.train(records, progress, keeper, stop_after)
+                begun = midway(kept["midway"] if kept and number == reached else None)
+                session.train(records, progress, keeper, stop_after, begun)
                 del session, gradients  # whose wrapper has hooks on the parameters as long as it is there
     if pruner is not None:
         pruner.detach()
@@ -196,25 +197,38 @@ class _Session:
             )
 
     def train(
-        self, records: list[EpochRecord], progress: Progress, keeper: Keeper, stop_after: int | None
+        self,
+        records: list[EpochRecord],
+        progress: Progress,
+        keeper: Keeper,
+        stop_after: int | None,
+        begun: Midway,
     ) -> None:
-        """Train the epochs that are not in the records yet, adding to them."""
+        """Train the epochs that are not in the records yet, adding to them; the first from where it is."""
         done = sum(record.phase == self.number for record in records)
         for epoch in range(done, self.phase.epochs):
             if stop_after is not None and len(records) >= stop_after:
                 return
-            record = self._epoch(epoch, progress.on_batch)
+
+            def keep(at: Midway, epoch: int = epoch) -> None:
+                if not bool(at.totals.isfinite().all()):
+                    raise self._diverged(epoch, f"the loss is {float(at.totals.sum())} at step {at.step}")
+                keeper.keep(self._content(records, at))
+
+            record = self._epoch(epoch, progress.on_batch, begun, Looks(begun, self.processes, keeper, keep))
+            begun = midway(None)
             records.append(record)
             keeper.keep(self._content(records))
             if progress.on_epoch is not None:
                 progress.on_epoch(record)
 
-    def _epoch(self, epoch: int, on_batch: BatchObserver | None) -> EpochRecord:
-        began = time.monotonic()
+    def _epoch(self, epoch: int, on_batch: BatchObserver | None, begun: Midway, looks: Looks) -> EpochRecord:
+        began = time.monotonic() - begun.seconds
         # Each process drops other units, for it sees other images.
         own = () if self.processes.is_first else (self.processes.rank,)
         with seeded(self.seed, self.stage, self.number, epoch, "dropout", *own):
-            loss = self._train_epoch(epoch, on_batch)
+            begun.take_up(self.processes)
+            loss = self._train_epoch(epoch, on_batch, begun, looks)
         if not math.isfinite(loss):
             raise self._diverged(epoch, f"the loss is {loss}")
         check = evaluate_together(self.model, self.task.validation, self.processes)
@@ -244,11 +258,11 @@ class _Session:
         masks = self.pruner.masks
         return masks.kept / (self.total_weights or masks.total)
 
-    def _train_epoch(self, epoch: int, on_batch: BatchObserver | None) -> float:
+    def _train_epoch(self, epoch: int, on_batch: BatchObserver | None, begun: Midway, looks: Looks) -> float:
         task, phase, model, optimizer = self.task, self.phase, self.model, self.optimizer
         device, part = self.processes.device, self.processes.part
         steps = math.ceil(task.train_count / phase.batch_size)
-        total = torch.zeros((), device=device)
+        total = begun.total(self.processes)
         model.train()
         if phase.only is not None:
             hold_statistics(model, phase.only)
@@ -260,8 +274,10 @@ class _Session:
             if phase.clip:
                 nn.utils.clip_grad_norm_(moving, phase.clip)
 
-        drawn = task.batches(phase.batch_size, self.seed, self.stage, self.number, epoch, part=part)
-        for step, batch in enumerate(each.to(device) for each in drawn):
+        drawn = task.batches(
+            phase.batch_size, self.seed, self.stage, self.number, epoch, start=begun.step, part=part
+        )
+        for step, batch in enumerate((each.to(device) for each in drawn), start=begun.step):
             factor = phase.schedule.factor(epoch * steps + step, phase.epochs * steps)
             for group in optimizer.param_groups:
                 group["lr"] = phase.optimizer.learning_rate * factor
@@ -271,10 +287,12 @@ class _Session:
             total += loss * part.counted(batch.whole)
             if on_batch is not None:
                 on_batch(step + 1, steps, loss)
+            if step + 1 < steps:
+                looks.after(step + 1, total)
         self.processes.share_buffers(model)
         return float(self.processes.sum(total)) / task.train_count
 
-    def _content(self, records: list[EpochRecord]) -> dict[str, Any]:
+    def _content(self, records: list[EpochRecord], at: Midway | None = None) -> dict[str, Any]:
         return {
             "stage": self.stage,
             "phase": self.number,
@@ -283,6 +301,7 @@ class _Session:
             "scaler": self.gradients.state_dict(),
             "pruner": None if self.pruner is None else self.pruner.state_dict(),
             "records": [record.to_json() for record in records],
+            "midway": None if at is None else at.state_dict(),
         }
 
 
