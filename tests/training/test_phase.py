@@ -94,11 +94,25 @@ def test_every_factor_is_a_share_of_the_rate(schedule: LearningRate, steps: int)
         ),
         ({"schedule": {"kind": "steps", "at": []}}, "at least 1 item"),
         ({"schedule": {"kind": "cosine", "cycles": 0}}, "greater than or equal to 1"),
+        ({"precision": "float16"}, "'float32', 'bf16' or 'fp16'"),
+        ({"accumulate": 0}, "greater than or equal to 1"),
+        ({"accumulate": 33}, r"accumulate \(33\) must not be above batch_size \(32\)"),
     ],
 )
 def test_impossible_phases_are_refused(changes: dict[str, Any], match: str) -> None:
     with pytest.raises(ConfigurationError, match=match):
         Phase.model_validate(phase() | changes)
+
+
+def test_what_came_later_and_changes_nothing_does_not_change_a_runs_name() -> None:
+    plain, spelt_out = phase(), phase(precision="float32", accumulate=1, compile=False)
+    known = Phase.model_validate(plain).model_dump(mode="json")
+    assert set(known) == {"epochs", "batch_size", "optimizer", "schedule", "l1", "l2", "only", "clip"}
+    assert Phase.model_validate(spelt_out).model_dump(mode="json") == known
+    later = {"precision": "bf16", "accumulate": 2, "compile": True}
+    changed = Phase.model_validate(plain | later)
+    assert changed.model_dump(mode="json") == known | later
+    assert Phase.model_validate(changed.model_dump()) == changed
 
 
 def test_schedules_are_told_apart_by_their_kind() -> None:
