@@ -256,5 +256,12 @@ def test_flips_and_shifts_in_memory_are_part_of_the_fingerprint(folder: Path) ->
     assert len({task.fingerprint for task in tasks}) == 4
 
 
-def test_there_is_always_a_worker_and_never_too_many() -> None:
-    assert 1 <= default_workers() <= 8
+@pytest.mark.parametrize(
+    ("processors", "beside", "workers"), [(1, 1, 1), (4, 1, 3), (64, 1, 8), (16, 4, 3), (4, 8, 1)]
+)
+def test_training_processes_share_the_processors(
+    processors: int, beside: int, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(processors)))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(beside))
+    assert default_workers() == workers

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, nullcontext
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.console import Console
@@ -23,6 +25,8 @@ from secateur.recipes.result import RunResult
 from secateur.report.tables import layer_table, summary
 from secateur.training.processes import join, leave
 from secateur.training.task import Task
+
+_NAMED = 10  # damaged pictures in a line
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -120,6 +124,8 @@ def execute(recipe: Recipe, task: Task, arguments: argparse.Namespace, console: 
             highlight=False,
             markup=False,
         )
+        for line in _left_out(task.about):
+            console.print(line, highlight=False, markup=False, soft_wrap=True)
     with RunDisplay(console, quiet=quiet) as display, ExitStack() as stack:
         scalars = stack.enter_context(Scalars()) if arguments.tensorboard else None
         result = train_prune_retrain(
@@ -140,3 +146,14 @@ def execute(recipe: Recipe, task: Task, arguments: argparse.Namespace, console: 
         f"result      {result.folder / 'result.json'}", highlight=False, markup=False, soft_wrap=True
     )
     return result
+
+
+def _left_out(about: Mapping[str, Any]) -> Iterator[str]:
+    """What lies among the pictures and is not used, in a line each."""
+    ignored: int = about.get("ignored_files", 0)
+    if ignored:
+        yield f"{ignored:,} files are ignored: by their names they are no pictures"
+    damaged: list[str] = about.get("unreadable_pictures", [])
+    if damaged:
+        more = ", ..." if len(damaged) > _NAMED else ""
+        yield f"{len(damaged):,} damaged pictures are left out: {', '.join(damaged[:_NAMED])}{more}"

@@ -181,7 +181,7 @@ def _opened(
             yield Stages(model, task, plan, folder, seed, observer, save_every), digest
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
-            f"interrupted; what was done is kept in {path}, but for the epoch under way: "
+            f"interrupted; what was done is kept in {path}, but for the last steps of the epoch under way: "
             "run the same command again to continue"
         ) from error
     finally:

@@ -169,6 +169,7 @@ def _record(
         "name": name,
         "seed": seed,
         "data": task.source,
+        **({"pictures": dict(task.about)} if task.about else {}),
         "weights": {"total": weights, "kept": _kept(weights, pruned)},
         "compression": weights / _kept(weights, pruned),
         "error": {

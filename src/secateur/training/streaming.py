@@ -26,8 +26,9 @@ _MOST_WORKERS = 8
 
 
 def default_workers() -> int:
-    """Worker processes that decode: one less than this process may use of the processors, 1 to 8."""
-    return min(max(len(os.sched_getaffinity(0)) - 1, 1), _MOST_WORKERS)
+    """Worker processes that decode: one less than this process's share of the processors, 1 to 8."""
+    beside = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))  # of torchrun: training processes on this machine
+    return min(max(len(os.sched_getaffinity(0)) // beside - 1, 1), _MOST_WORKERS)
 
 
 @final
