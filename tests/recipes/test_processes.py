@@ -15,8 +15,9 @@ from torch import nn
 from secateur.errors import ConfigurationError, InterruptedRunError
 from secateur.recipes.driver import Observer, train_prune_retrain
 from secateur.recipes.plan import Plan
+from secateur.training.checkpoint import load_checkpoint
 from secateur.training.processes import Processes, join
-from tests.recipes.runs import log, tensors
+from tests.recipes.runs import log, same, tensors
 from tests.small import Conv, blob_task, phase, plan
 from tests.training.peers import Ended, together, values
 
@@ -47,6 +48,7 @@ KINDS = {
     "gradual": PLAN.model_copy(
         update={"gradual": {"every": 3}, "retrain": [PHASE], "teach": {"weight": 0.5}, "sweep": False}
     ),
+    "dropout": PLAN.model_copy(update={"dropout": 0.3}),
     "compact": PLAN.model_copy(update={"compact": True, "survivors": {"kind": "rewind", "epoch": 1}}),
     "searched": Plan.model_validate(
         PLAN.model_dump(exclude={"cut", "rounds"})
@@ -125,13 +127,24 @@ def test_a_process_that_dies_ends_the_run_with_a_message_and_one_finishes_it(
     assert first.kind == "PeerError"
     assert "process 0 of 2: another process of this run has ended" in first.error
     assert "start the same command again" in first.error
-    begun = [path.name for path in (tmp_path / "stages").iterdir()]
-    assert begun
+    (unfinished,) = (tmp_path / "stages").glob("*.partial.pt")
+    assert load_checkpoint(unfinished)["midway"] is not None  # and in the middle of an epoch
     assert not (tmp_path / "result.json").exists()
     record = work(tmp_path)
     assert "processes" not in record
     assert record["configuration"]["processes"] == 2
     agree(alone("paper"), tmp_path)
+
+
+def test_killed_and_started_again_several_end_with_the_same_bits_also_with_dropout(tmp_path: Path) -> None:
+    left_alone, killed = tmp_path / "alone", tmp_path / "killed"
+    values(together(2, work, left_alone, "dropout"))
+    for passes in (11, 25):
+        _, lost = together(2, work, killed, "dropout", passes)
+        assert lost.status == -signal.SIGKILL
+    values(together(2, work, killed, "dropout"))
+    for name in ("pruned", "dense", "masks", "test-errors"):
+        assert same(tensors(killed, name), tensors(left_alone, name))
 
 
 def test_several_finish_what_one_began(tmp_path: Path, alone: Callable[[str], Path]) -> None:
