@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from secateur.compiler.compiling import compile  # the field's word
     from secateur.datasets import load_dataset
     from secateur.datasets.images import ImageDataset
+    from secateur.networks import build_network
     from secateur.pruning.allocation import erdos_renyi, erdos_renyi_kernel, uniform
     from secateur.pruning.criteria import Criterion, Density, GlobalDensity, StdThreshold
     from secateur.pruning.gradual import Gradual
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from secateur.recipes.result import RunResult, read_result
     from secateur.runtime.load import load
     from secateur.runtime.program import Program
+    from secateur.training.checkpoint import load_state
     from secateur.training.phase import Adam, AdamW, Phase, Sgd
     from secateur.training.task import Task, image_task
 
@@ -65,6 +67,7 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "Sgd": ("secateur.training.phase", "train"),
     "StdThreshold": ("secateur.pruning.criteria", "train"),
     "Task": ("secateur.training.task", "train"),
+    "build_network": ("secateur.networks", "train"),
     "builtin_recipe": ("secateur.recipes.builtin", "train"),
     "compile": ("secateur.compiler.compiling", "compile"),
     "erdos_renyi": ("secateur.pruning.allocation", "train"),
@@ -73,6 +76,7 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "lamp": ("secateur.pruning.scores", "train"),
     "load": ("secateur.runtime.load", "all"),
     "load_dataset": ("secateur.datasets", "train"),
+    "load_state": ("secateur.training.checkpoint", "train"),
     "magnitude": ("secateur.pruning.scores", "train"),
     "read_recipe": ("secateur.recipes.plan", "train"),
     "read_result": ("secateur.recipes.result", "train"),
@@ -110,6 +114,7 @@ __all__ = [
     "Sgd",
     "StdThreshold",
     "Task",
+    "build_network",
     "builtin_recipe",
     "compile",
     "erdos_renyi",
@@ -118,6 +123,7 @@ __all__ = [
     "lamp",
     "load",
     "load_dataset",
+    "load_state",
     "magnitude",
     "read_recipe",
     "read_result",
