@@ -102,7 +102,7 @@ def layers_table(found: Forecast) -> Table:
         A table with a row of totals; ``-`` stands for what is not known.
     """
     table = Table(box=box.SIMPLE_HEAD)
-    table.add_column("layer")
+    table.add_column("layer", overflow="fold")
     for column in ("weights", "density %", "kept", "layout", "bytes", "MAC", "MAC kept"):
         table.add_column(column, justify="right")
     for layer in found.layers:
