@@ -159,6 +159,15 @@ def test_damage_is_seen_and_named(tmp_path: Path, suffix: str) -> None:
     assert is_whole(tmp_path / "absent.jpg") is None
 
 
+def test_a_png_that_is_damaged_within_is_seen_before_it_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    picture(0, 0, 64, 64).save(path)
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    assert is_whole(path) is None
+
+
 def test_a_picture_with_a_few_bytes_after_its_end_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     picture(0, 0, 64, 64).save(path)

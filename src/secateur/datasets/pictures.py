@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, assert_never, final
+from types import ModuleType
+from typing import TYPE_CHECKING, assert_never, cast, final
 
 import numpy as np
 import torch
@@ -153,8 +155,8 @@ def colour_statistics(pixels: Tensor) -> Normalisation:
 def is_whole(path: str | os.PathLike[str]) -> int | None:
     """Look a picture over: its size in bytes, or None where it is truncated or cannot be decoded.
 
-    JPEG and PNG are told by their first and last bytes, a few microseconds each; what those leave open is
-    decoded.
+    JPEG is told by its first and last bytes, in a few microseconds; whatever lies between, a decoder makes
+    something of it. PNG has checksums, which are computed. Everything else is decoded.
     """
     try:
         with open(path, "rb") as file:
@@ -166,10 +168,13 @@ def is_whole(path: str | os.PathLike[str]) -> int | None:
         return None
     if head[:3] == b"\xff\xd8\xff" and b"\xff\xd9" in tail:
         return size
-    if head == b"\x89PNG" and b"IEND" in tail:
-        return size
     try:
-        read_picture(path)
+        with _refusing_damage(path) as pillow:
+            if head == b"\x89PNG":
+                with pillow.open(path) as picture:
+                    picture.verify()
+            else:
+                _colours(path, pillow)
     except DataError:
         return None
     return size
@@ -188,26 +193,37 @@ def read_picture(path: str | os.PathLike[str]) -> Image:
         DataError: The file is missing, truncated or no picture.
         MissingExtraError: Pillow is not installed.
     """
+    with _refusing_damage(path) as pillow:
+        return _colours(path, pillow)
+
+
+@contextmanager
+def _refusing_damage(path: str | os.PathLike[str]) -> Iterator[ModuleType]:
     try:
-        from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # only pictures in files need it
+        from PIL import Image  # noqa: PLC0415  # only pictures in files need it
     except ImportError as absence:
         raise MissingExtraError(
             "pictures in files: expected the package pillow, found it not installed; "
             'install it with: pip install "secateur[images]"'
         ) from absence
     try:
-        with Image.open(path) as picture:
-            if picture.mode.startswith("I"):
-                # 16 bits of grey, which convert("RGB") would turn white wherever they are above 255.
-                return Image.fromarray((np.asarray(picture) >> 8).astype(np.uint8)).convert("RGB")
-            # A palette may hold transparent colours, which convert("RGB") alone warns of.
-            opaque = picture.convert("RGBA") if "transparency" in picture.info else picture
-            return opaque.convert("RGB")
-    except (OSError, ValueError, SyntaxError, EOFError, UnidentifiedImageError) as damage:
+        yield Image
+    except (OSError, ValueError, SyntaxError, EOFError) as damage:  # Pillow's own are among them
         raise DataError(
             f"{os.fspath(path)}: expected a whole picture, found {type(damage).__name__}: {damage}; "
             "put the undamaged file back, or remove it and begin the run anew"
         ) from damage
+
+
+def _colours(path: str | os.PathLike[str], pillow: ModuleType) -> Image:
+    with pillow.open(path) as picture:
+        if picture.mode.startswith("I"):
+            # 16 bits of grey, which convert("RGB") would turn white wherever they are above 255.
+            grey = pillow.fromarray((np.asarray(picture) >> 8).astype(np.uint8))
+            return cast("Image", grey.convert("RGB"))
+        # A palette may hold transparent colours, which convert("RGB") alone warns of.
+        opaque = picture.convert("RGBA") if "transparency" in picture.info else picture
+        return cast("Image", opaque.convert("RGB"))
 
 
 def draws(key: int, index: int) -> np.random.Generator:
