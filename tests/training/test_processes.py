@@ -15,8 +15,10 @@ from secateur.errors import CheckpointError, PeerError
 from secateur.pruning.criteria import GlobalDensity
 from secateur.pruning.masks import Masks
 from secateur.pruning.pruner import Pruner
-from secateur.training.processes import Processes, fingerprints, join
-from tests.small import Dense
+from secateur.training.loop import run_phases
+from secateur.training.phase import Phase
+from secateur.training.processes import Processes, fingerprints, join, synchronised
+from tests.small import Dense, blob_task, phase
 from tests.training.peers import together, values
 
 
@@ -113,6 +115,32 @@ def test_gradients_are_the_mean_over_all_processes_also_past_parameters_that_tak
     for a, b, c in zip(alone, one, other, strict=True):
         assert torch.equal(b, c)
         torch.testing.assert_close(b, a)
+
+
+def test_synchronised_normalisation_shares_everything_and_is_taken_out_again() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 2, 1), nn.Sequential(nn.BatchNorm2d(2)), nn.BatchNorm2d(2))
+    before, state = list(model.modules()), model.state_dict(keep_vars=True)
+    with synchronised(model):
+        assert [type(m).__name__ for m in model.modules()].count("SyncBatchNorm") == 2
+        inside = model.state_dict(keep_vars=True)
+        assert list(inside) == list(state)
+        assert all(inside[name].data_ptr() == state[name].data_ptr() for name in state)
+    assert list(model.modules()) == before
+
+
+def normalised() -> tuple[dict[str, str], list[float]]:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(400, 4))
+    phases = [Phase.model_validate(phase(2)), Phase.model_validate(phase(1, only=["4"]))]
+    records = run_phases(model, blob_task(), phases, seed=0, stage="dense")
+    return fingerprints(model.state_dict()), [record.validation_loss for record in records]
+
+
+def test_running_statistics_are_the_same_on_every_process() -> None:
+    (one, losses), (other, told) = values(together(2, normalised))
+    assert one == other
+    assert losses == told
+    assert losses[1] < losses[0]
 
 
 def cut(move_on: int | None) -> Masks:

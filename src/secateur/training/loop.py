@@ -129,7 +129,7 @@ def run_phases(
         for number, phase in enumerate(phases):
             if number < reached:
                 continue
-            with train_only(model, phase.only):
+            with train_only(model, phase.only), processes.normalising(model):
                 # What froze now must not keep the gradient of the phase before: resumed, it would have none.
                 model.zero_grad()
                 connections = select_weights(model)

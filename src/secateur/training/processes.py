@@ -127,6 +127,22 @@ class Processes:
             find_unused_parameters=_has_unused(model, example().to(self.device)),
         )
 
+    @contextmanager
+    def normalising(self, model: nn.Module) -> Iterator[None]:
+        """Let batch normalisation see the images of all processes, for a while.
+
+        So PyTorch has it on GPUs. On CPUs each process normalises by its own images in training, and the
+        running statistics are the first one's.
+
+        Args:
+            model: The network; its parameters, buffers and their names stay.
+        """
+        if self.count == 1 or self.device.type != "cuda":
+            yield
+            return
+        with synchronised(model):
+            yield
+
     def share_buffers(self, model: nn.Module) -> None:
         """Give every process the first one's buffers, such as running statistics of batch normalisation."""
         if self.count > 1:
@@ -224,6 +240,29 @@ def join(patience: timedelta = _PATIENCE) -> Processes:
     over_network = distributed.get_backend() == "gloo"
     control = None if over_network else distributed.new_group(backend="gloo", timeout=patience)
     return Processes(state.process_index, state.num_processes, state.device, control)
+
+
+@contextmanager
+def synchronised(model: nn.Module) -> Iterator[None]:
+    """Put PyTorch's synchronised batch normalisation in the place of the ordinary one, for a while.
+
+    Args:
+        model: The network. Parameters and buffers are shared, not copied: what trains in there has trained.
+    """
+    replaced = [
+        (parent, name, child)
+        for parent in model.modules()
+        for name, child in parent.named_children()
+        if isinstance(child, nn.BatchNorm1d | nn.BatchNorm2d | nn.BatchNorm3d)
+    ]
+    try:
+        for parent, name, child in replaced:
+            convert = cast(Callable[[nn.Module], nn.Module], nn.SyncBatchNorm.convert_sync_batchnorm)
+            setattr(parent, name, convert(child))
+        yield
+    finally:
+        for parent, name, child in replaced:
+            setattr(parent, name, child)
 
 
 def leave() -> None:
