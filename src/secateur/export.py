@@ -124,5 +124,8 @@ def check_network(name: str | None, source: Path) -> str:
             f"{source} holds weights only: say of which network with --model, one of {', '.join(NETWORKS)}"
         )
     if name not in NETWORKS:
-        raise ConfigurationError(f"--model: no network {name!r}; there are {', '.join(NETWORKS)}")
+        raise ConfigurationError(
+            f"--model: no network {name!r}; there are {', '.join(NETWORKS)}; of one of your own, export the "
+            "run's folder, or give it to secateur.compile(network, example)"
+        )
     return name

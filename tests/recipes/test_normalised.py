@@ -17,6 +17,7 @@ from secateur.training.normalisation import reestimate_statistics, training_batc
 from tests.recipes.runs import TASK, run, same, tensors
 from tests.recipes.test_driver_search import searching
 from tests.small import CLASSES, phase, plan
+from tests.training.peers import together, values
 
 
 class Normalised(nn.Module):
@@ -42,11 +43,20 @@ def statistics(state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in state.items() if "running" in name}
 
 
-def test_a_cut_without_retraining_is_judged_by_new_statistics(tmp_path: Path) -> None:
-    alone = plan(cut={"kind": "global", "density": 0.3}, rounds=1, retrain=[phase(0)], dense=[phase(6)])
-    run(tmp_path, Normalised, alone)
-    state = tensors(tmp_path)
-    dense = tensors(tmp_path, "dense")
+ALONE = plan(cut={"kind": "global", "density": 0.3}, rounds=1, retrain=[phase(0)], dense=[phase(6)])
+
+
+def work(folder: Path) -> None:
+    run(folder, Normalised, ALONE)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_cut_without_retraining_is_judged_by_new_statistics(tmp_path: Path, count: int) -> None:
+    if count == 1:
+        work(tmp_path)
+    else:
+        values(together(count, work, tmp_path))
+    state, dense = tensors(tmp_path), tensors(tmp_path, "dense")
     model, stale = Normalised(), Normalised()
     model.load_state_dict(state)
     stale.load_state_dict(state | statistics(dense))

@@ -28,7 +28,7 @@ from secateur.recipes.shared_folder import SharedFolder
 from secateur.recipes.turns import cut_in_turn
 from secateur.training.checkpoint import load_into
 from secateur.training.distillation import Distillation, teach
-from secateur.training.evaluation import evaluate_together
+from secateur.training.evaluation import Evaluation, evaluate_together
 from secateur.training.loop import BatchObserver, EpochRecord, Progress, run_phases
 from secateur.training.normalisation import has_statistics, reestimate_statistics, training_batches
 from secateur.training.phase import Phase
@@ -115,6 +115,12 @@ class Stages:
         assert plan.target is not None  # noqa: S101  # the caller looked; narrows for mypy
         price = price_of(plan.target, plan.search.price, self.task.example, timer)
         return search(plan.target, plan.search, price, self.dense, self.task, self)
+
+    def evaluate(self, stage: StageState) -> Evaluation:
+        """A stage's network on the validation images, of which every process sees its part."""
+        model, processes = self.build(), self.folder.processes
+        model.load_state_dict(dict(stage.model))
+        return evaluate_together(model.to(processes.device), self.task.validation, processes)
 
     def cut(self, name: str, before: StageState, choose: Choose) -> StageState:
         """A network cut as a search chose; kept, so that it is chosen once."""
@@ -224,10 +230,12 @@ class Stages:
 
     def _reestimate(self, name: str, model: nn.Module) -> None:
         """Statistics of batch normalisation as they are after a cut; nothing where there are none."""
-        if not has_statistics(model) or self.folder.partial(name).exists():
+        processes = self.folder.processes
+        if not has_statistics(model) or processes.of_first(self.folder.partial(name).exists):
             return  # of the second kind, retraining goes on from what is kept there
-        model = _for_training(model.to(self.folder.processes.device))
+        model = _for_training(model.to(processes.device))
         reestimate_statistics(model, training_batches(self.task, self.seed, name))
+        processes.share_buffers(model)  # machines of other kinds may round otherwise
 
     def _train_dense(self, model: nn.Module) -> tuple[dict[str, Tensor], list[EpochRecord]]:
         rewind = self.plan.survivors if isinstance(self.plan.survivors, Rewind) else None
