@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 import secateur as sc
 from secateur.cli.main import main
 from secateur.cli.shipping import ship
+from secateur.export import network_of_weights
 from secateur.networks import build_network
 from secateur.training.checkpoint import load_weights
 from tests.cli.test_main import big_blobs, recipe
@@ -159,3 +160,14 @@ def test_shipping_says_kilobytes_and_microseconds(
     assert re.search(r"file +[\d.,]+ kB -> [\d.,]+ kB +\d+\.\dx smaller", said)
     assert re.search(r"one image +[\d.,]+ us in PyTorch -> [\d.,]+ us without it +\d+\.\dx faster", said)
     assert (run_folder / "pruned.secateur").stat().st_size < (run_folder / "dense.safetensors").stat().st_size
+
+
+def test_a_state_file_of_torchvision_is_loaded_by_its_own_names_and_classes(tmp_path: Path) -> None:
+    saved = build_network("mobilenet-v2", num_classes=7)
+    state = {f"module.{name}": tensor for name, tensor in saved.state_dict().items()}
+    torch.save({"state_dict": state, "epoch": 90}, tmp_path / "mobilenet.pth")
+    trained = network_of_weights(tmp_path / "mobilenet.pth", "mobilenet-v2")
+    assert trained.example.shape == (1, 3, 224, 224)
+    assert not trained.module.training
+    found = trained.module.state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in saved.state_dict().items())
