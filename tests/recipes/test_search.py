@@ -26,6 +26,7 @@ from secateur.recipes.target import (
     Search,
     SizeTarget,
 )
+from secateur.training.evaluation import Evaluation, evaluate
 from secateur.training.task import ImagesInMemory
 
 IMAGES = 200
@@ -82,6 +83,11 @@ class Bench:
     def dense(self) -> StageState:
         model = self.build()
         return self._state(model, Masks.full({"layer.weight": model.layer.weight}), last=False)
+
+    def evaluate(self, stage: StageState) -> Evaluation:
+        model = self.build()
+        model.load_state_dict(dict(stage.model))
+        return evaluate(model, TASK.validation())
 
     def cut(self, name: str, before: StageState, choose: Choose) -> StageState:
         def make() -> StageState:

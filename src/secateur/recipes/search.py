@@ -26,7 +26,7 @@ from secateur.recipes.target import (
     Search,
     SizeTarget,
 )
-from secateur.training.evaluation import Evaluation, evaluate
+from secateur.training.evaluation import Evaluation
 from secateur.training.task import Task
 
 # An excess of the error within so many standard errors may be noise, or what longer retraining mends.
@@ -41,6 +41,9 @@ class Workshop(Protocol):
 
     def build(self) -> nn.Module:
         """A network of the run's architecture."""
+
+    def evaluate(self, stage: StageState) -> Evaluation:
+        """A stage's network on the validation images."""
 
     def cut(self, name: str, before: StageState, choose: Choose) -> StageState:
         """A stage's network cut as chosen, and the choice as JSON values under ``choice`` in its notes."""
@@ -179,7 +182,8 @@ class _Hunt:
     def __post_init__(self) -> None:
         self.chain.append(("dense", self.dense))
         self.model = self.workshop.build()
-        self.reference = self._evaluate(self.dense)
+        self.model.load_state_dict(dict(self.dense.model))
+        self.reference = self.workshop.evaluate(self.dense)
 
         def measure() -> float:
             return self.price.of(self.model, self.dense.masks)
@@ -315,7 +319,7 @@ class _Hunt:
         last: bool = False,
     ) -> Attempt:
         state = self.workshop.retrain(name, number, cut, last=last)
-        found = self._evaluate(state)
+        found = self.workshop.evaluate(state)
         excess = None if limit is None else found.error - limit
         attempt = Attempt(
             name=name,
@@ -336,10 +340,6 @@ class _Hunt:
         if isinstance(self.price, Milliseconds):  # measured once: another time would decide otherwise
             return float(cut.notes["choice"]["price"])
         return self.price.of(self.model, cut.masks)  # less what a sweep removed
-
-    def _evaluate(self, stage: StageState) -> Evaluation:
-        self.model.load_state_dict(dict(stage.model))
-        return evaluate(self.model, self.task.validation())
 
 
 def _said(price: float, unit: str) -> str:
