@@ -78,6 +78,8 @@ def asked(run: Run) -> Iterator[tuple[str, str]]:
             yield term, _words(plan[key])
     if plan.get("rounds"):
         yield "Rounds", str(plan["rounds"])
+    for number, turn in enumerate(plan.get("turns") or (), 1):
+        yield f"Turn {number}", f"{', '.join(turn['layers'])}: {'; then '.join(map(_phase, turn['retrain']))}"
     for term, key in (("Dense training", "dense"), ("Retraining", "retrain"), ("Last round", "final")):
         if plan.get(key):
             yield term, "; then ".join(_phase(phase) for phase in plan[key])
