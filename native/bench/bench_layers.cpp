@@ -155,7 +155,8 @@ struct Bench {
 };
 
 constexpr const char* CONVOLUTIONS[] = {"sparse_columns", "sparse_images", "panel_columns",
-                                        "panel_images",   "depthwise",     "winograd"};
+                                        "panel_images",   "depthwise",     "winograd",
+                                        "winograd4"};
 
 void bench_convolution(const Bench& bench, const Layer& layer, std::int64_t batch, double density) {
   ConvolutionShape s;
@@ -181,7 +182,7 @@ void bench_convolution(const Bench& bench, const Layer& layer, std::int64_t batc
   const Memory memory{nullptr, inputs, outputs, constants};
   double nonzeros = 0;
   for (const float w : weights) nonzeros += w != 0.0f;
-  for (int k = 0; k < 6; ++k) {
+  for (int k = 0; k < 7; ++k) {
     const auto kernel = static_cast<ConvolutionKernel>(k);
     if (std::strstr(CONVOLUTIONS[k], bench.kernels) == nullptr || !applicable(kernel, s, best_isa())) continue;
     const auto step = make_convolution(kernel, best_isa(), s, matrix, {Space::input, 0}, {Space::output, 0},

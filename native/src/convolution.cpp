@@ -44,7 +44,8 @@ bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa isa
       return fits(shape) && shape.images > 1 && addressable(shape, weighted_kernels(isa).lanes / 2);
     case ConvolutionKernel::panel_images: return fits(shape) && shape.images > 1;
     case ConvolutionKernel::depthwise: return fits(shape) && !shape.pooled() && shape.groups == shape.in_channels;
-    case ConvolutionKernel::winograd: return fits(shape) && !shape.pooled() && winograd_applicable(shape);
+    case ConvolutionKernel::winograd:
+    case ConvolutionKernel::winograd4: return fits(shape) && !shape.pooled() && winograd_applicable(shape);
   }
   return false;
 }
@@ -60,7 +61,8 @@ std::unique_ptr<WeightedStep> make_convolution(ConvolutionKernel kernel, Isa isa
     case ConvolutionKernel::panel_columns: return make_lane_convolution(kernels, shape, weights, refs, false, true);
     case ConvolutionKernel::panel_images: return make_lane_convolution(kernels, shape, weights, refs, true, true);
     case ConvolutionKernel::depthwise: return make_depthwise(kernels, shape, weights, refs);
-    case ConvolutionKernel::winograd: return make_winograd(kernels, shape, weights, refs);
+    case ConvolutionKernel::winograd: return make_winograd(2, kernels, shape, weights, refs);
+    case ConvolutionKernel::winograd4: return make_winograd(4, kernels, shape, weights, refs);
   }
   return nullptr;
 }

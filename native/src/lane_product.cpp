@@ -39,10 +39,13 @@ Band plan_band(const LanePlan& plan, std::int64_t rows, std::int64_t panel_pixel
 }  // namespace
 
 LaneProduct::LaneProduct(const WeightedKernels& kernels, const LanePlan& plan, const Matrix& weights, bool panel)
+    : LaneProduct(kernels, plan, pack_weights(weights, plan, panel ? kernels.panel_channels : 1), panel) {}
+
+LaneProduct::LaneProduct(const WeightedKernels& kernels, const LanePlan& plan, WeightBlocks weights, bool panel)
     : kernels_(kernels),
       plan_(plan),
       panel_(panel),
-      weights_(pack_weights(weights, plan, panel ? kernels.panel_channels : 1)),
+      weights_(std::move(weights)),
       full_(plan_band(plan, plan.band_rows, panel ? kernels.panel_pixels : 0)),
       last_(plan_band(plan, plan.region_rows - (plan.bands() - 1) * plan.band_rows, panel ? kernels.panel_pixels : 0)),
       offsets_(panel ? plan.offsets() : std::vector<std::int32_t>{}),

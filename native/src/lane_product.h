@@ -28,6 +28,8 @@ struct Band {
 class LaneProduct {
  public:
   LaneProduct(const WeightedKernels& kernels, const LanePlan& plan, const Matrix& weights, bool panel);
+  // Of packed weights, whose panels have the channels that the kernels want.
+  LaneProduct(const WeightedKernels& kernels, const LanePlan& plan, WeightBlocks weights, bool panel);
 
   const WeightedKernels& kernels() const noexcept { return kernels_; }
   const LanePlan& plan() const noexcept { return plan_; }

@@ -1,6 +1,9 @@
 #include "weight_blocks.h"
 
 #include <algorithm>
+#include <cstring>
+#include <tuple>
+#include <utility>
 
 #include "matrix_entries.h"
 
@@ -86,17 +89,97 @@ class Runs {
   std::size_t run_ = 0;
 };
 
-}  // namespace
-
-WeightBlocks pack_weights(const Matrix& matrix, const LanePlan& plan, std::int64_t panel_channels) {
+WeightBlocks described(const LanePlan& plan, ValueType type, std::int64_t panel_channels) {
   WeightBlocks out;
-  out.type = matrix.type;
+  out.type = type;
   out.panel_channels = panel_channels;
   out.panels = (plan.group_out() + panel_channels - 1) / panel_channels;
   out.blocks = plan.blocks();
   out.slice_panels = plan.slice / panel_channels;
   out.slices = plan.slices();
+  return out;
+}
 
+// Where values and indices go, not filled yet.
+struct Filling {
+  std::byte* values;
+  std::size_t value_bytes;
+  std::uint8_t* indices;
+  std::vector<std::uint32_t> run_starts;
+};
+
+Filling allocate(WeightBlocks& out, const std::vector<std::uint16_t>& counts) {
+  std::vector<std::uint32_t> run_starts;
+  std::vector<std::uint32_t> slice_starts;
+  std::uint32_t total = 0;
+  for (std::size_t run = 0; run < counts.size(); ++run) {
+    if (static_cast<std::int64_t>(run) % out.panels % out.slice_panels == 0) slice_starts.push_back(total);
+    run_starts.push_back(total);
+    total += counts[run];
+  }
+  slice_starts.push_back(total);
+  for (std::size_t i = 0; i + 1 < slice_starts.size(); ++i) {
+    out.longest = std::max<std::int64_t>(out.longest, (slice_starts[i + 1] - slice_starts[i]) * out.panel_channels);
+  }
+
+  const std::size_t bytes = static_cast<std::size_t>(total * out.panel_channels * value_bytes(out.type));
+  const auto carve = [&](Carver& parts) {
+    std::byte* const values = parts.take<std::byte>(bytes);
+    std::uint8_t* const indices = parts.take<std::uint8_t>(total);
+    return std::tuple(values, indices, parts.take<std::uint16_t>(counts.size()),
+                      parts.take<std::uint32_t>(slice_starts.size()));
+  };
+  Carver sizes(nullptr);
+  carve(sizes);
+  out.bytes = sizes.taken();
+  out.storage = aligned_bytes(out.bytes);
+  Carver parts(out.storage.get());
+  const auto [values, indices, kept_counts, kept_starts] = carve(parts);
+  std::copy(counts.begin(), counts.end(), kept_counts);
+  std::copy(slice_starts.begin(), slice_starts.end(), kept_starts);
+  out.values = values;
+  out.indices = indices;
+  out.counts = kept_counts;
+  out.starts = kept_starts;
+  return {values, bytes, indices, std::move(run_starts)};
+}
+
+}  // namespace
+
+FullBlocks::FullBlocks(const LanePlan& plan, std::int64_t panel_channels)
+    : out_(described(plan, ValueType::float32, panel_channels)), block_(plan.block), positions_(plan.positions()) {
+  const std::int64_t group_out = plan.group_out();
+  group_out_ = group_out;
+  std::vector<std::uint16_t> counts;
+  for (std::int64_t group = 0; group < plan.shape.groups; ++group) {
+    for (std::int64_t block = 0; block < out_.blocks; ++block) {
+      const auto count = static_cast<std::uint16_t>(std::min(block_, positions_ - block * block_));
+      counts.insert(counts.end(), static_cast<std::size_t>(out_.panels), count);
+    }
+  }
+  Filling filling = allocate(out_, counts);
+  values_ = reinterpret_cast<float*>(filling.values);
+  run_starts_ = std::move(filling.run_starts);
+  for (std::size_t run = 0; run < counts.size(); ++run) {
+    for (std::uint32_t i = 0; i < counts[run]; ++i) filling.indices[run_starts_[run] + i] = static_cast<std::uint8_t>(i);
+  }
+  // Every value is put but for those of channels that fill up a panel.
+  if (group_out % panel_channels != 0) std::memset(filling.values, 0, filling.value_bytes);
+}
+
+void FullBlocks::put(std::int64_t line, const float* row) noexcept {
+  const std::int64_t panel = line % group_out_ / out_.panel_channels;
+  const std::int64_t within = line % group_out_ % out_.panel_channels;
+  for (std::int64_t block = 0; block < out_.blocks; ++block) {
+    const std::int64_t run = (line / group_out_ * out_.blocks + block) * out_.panels + panel;
+    float* const to = values_ + run_starts_[static_cast<std::size_t>(run)] * out_.panel_channels + within;
+    const std::int64_t count = std::min(block_, positions_ - block * block_);
+    for (std::int64_t i = 0; i < count; ++i) to[i * out_.panel_channels] = row[block * block_ + i];
+  }
+}
+
+WeightBlocks pack_weights(const Matrix& matrix, const LanePlan& plan, std::int64_t panel_channels) {
+  WeightBlocks out = described(plan, matrix.type, panel_channels);
   const bool single = panel_channels == 1;
   Occupied occupied(single ? 0 : plan.shape.groups * out.panels, plan.positions());
   const Walk walk{plan, out, occupied};
@@ -112,39 +195,10 @@ WeightBlocks pack_weights(const Matrix& matrix, const LanePlan& plan, std::int64
     counts = count_runs(walk);
   }
 
-  std::vector<std::uint32_t> run_starts;
-  std::vector<std::uint32_t> slice_starts;
-  std::uint32_t total = 0;
-  for (std::size_t run = 0; run < counts.size(); ++run) {
-    if (static_cast<std::int64_t>(run) % out.panels % out.slice_panels == 0) slice_starts.push_back(total);
-    run_starts.push_back(total);
-    total += counts[run];
-  }
-  slice_starts.push_back(total);
-  for (std::size_t i = 0; i + 1 < slice_starts.size(); ++i) {
-    out.longest = std::max<std::int64_t>(out.longest, (slice_starts[i + 1] - slice_starts[i]) * panel_channels);
-  }
-
-  const std::size_t value_count = total * static_cast<std::size_t>(panel_channels);
-  Carver sizes(nullptr);
-  sizes.take<std::byte>(value_count * static_cast<std::size_t>(value_bytes(out.type)));
-  sizes.take<std::uint8_t>(total);
-  sizes.take<std::uint16_t>(counts.size());
-  sizes.take<std::uint32_t>(slice_starts.size());
-  out.bytes = sizes.taken();
-  out.storage = aligned_bytes(out.bytes);
-  Carver parts(out.storage.get());
-  std::byte* const values = parts.take<std::byte>(value_count * static_cast<std::size_t>(value_bytes(out.type)));
-  std::uint8_t* const indices = parts.take<std::uint8_t>(total);
-  std::uint16_t* const kept_counts = parts.take<std::uint16_t>(counts.size());
-  std::uint32_t* const kept_starts = parts.take<std::uint32_t>(slice_starts.size());
-  std::copy(counts.begin(), counts.end(), kept_counts);
-  std::copy(slice_starts.begin(), slice_starts.end(), kept_starts);
-
-  out.values = values;
-  out.indices = indices;
-  out.counts = kept_counts;
-  out.starts = kept_starts;
+  Filling filling = allocate(out, counts);
+  std::vector<std::uint32_t>& run_starts = filling.run_starts;
+  std::byte* const values = filling.values;
+  std::uint8_t* const indices = filling.indices;
   if (single) {
     runs.each(matrix, [&](std::size_t run, std::int64_t position, std::int64_t entry) {
       const std::uint32_t slot = run_starts[run]++;
@@ -154,7 +208,7 @@ WeightBlocks pack_weights(const Matrix& matrix, const LanePlan& plan, std::int64
     return out;
   }
   // The channels of a panel follow each other, so its positions are numbered once.
-  std::memset(values, 0, value_count * static_cast<std::size_t>(value_bytes(out.type)));
+  std::memset(values, 0, filling.value_bytes);
   std::vector<std::uint32_t> slots(static_cast<std::size_t>(plan.positions()));
   std::int64_t numbered = -1;
   each_nonzero(matrix, [&](std::int64_t channel, std::int64_t position, std::int64_t entry) {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <utility>
 #include <vector>
 
 #include "aligned.h"
@@ -30,6 +31,21 @@ struct WeightBlocks {
   std::int64_t start_index(std::int64_t group, std::int64_t block, std::int64_t slice) const {
     return (group * blocks + block) * slices + slice;
   }
+};
+
+// Weights of which all positions hold something, put line by line; no matrix of them is needed beside.
+class FullBlocks {
+ public:
+  FullBlocks(const LanePlan& plan, std::int64_t panel_channels);
+  // `row` has a value for each of the plan's positions.
+  void put(std::int64_t line, const float* row) noexcept;
+  WeightBlocks take() { return std::move(out_); }
+
+ private:
+  WeightBlocks out_;
+  std::int64_t block_, positions_, group_out_ = 0;
+  float* values_ = nullptr;
+  std::vector<std::uint32_t> run_starts_;
 };
 
 WeightBlocks pack_weights(const Matrix& matrix, const LanePlan& plan, std::int64_t panel_channels);

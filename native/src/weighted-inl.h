@@ -39,8 +39,8 @@ constexpr WeightedKernels list_kernels() {
   kernels.scatter = &scatter_lines;
   kernels.gather = &gather_lines;
   kernels.depthwise = &depthwise_row;
-  kernels.winograd_input = &winograd_input;
-  kernels.winograd_output = &winograd_output;
+  kernels.winograd[0] = {&winograd_input<2>, &winograd_output<2>};
+  kernels.winograd[1] = {&winograd_input<4>, &winograd_output<4>};
   return kernels;
 }
 

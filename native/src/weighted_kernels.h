@@ -143,10 +143,10 @@ struct WinogradInput {
   const float* pixels;  // the packed band: [channels][plane]
   std::int64_t plane;   // floats
   std::int64_t row_step;
-  std::int64_t tile_rows;  // of two rows of the output each
+  std::int64_t tile_rows;  // of two or four rows of the output each
   std::int64_t tile_columns;
   std::int64_t channels;
-  float* tiles;               // [16 points][channels][tile rows][tile columns][lanes]
+  float* tiles;               // [16 or 36 points][channels][tile rows][tile columns][lanes]
   std::int64_t channel_step;  // floats from channel to channel
   std::int64_t point_step;
 };
@@ -159,7 +159,12 @@ struct WinogradOutput {
   std::int64_t channels;
   std::int64_t tile_rows;
   std::int64_t tile_columns;
-  float* sums;  // [channels][2 tile rows][2 tile columns][lanes]
+  float* sums;  // [channels][rows of the output][columns of the output][lanes]
+};
+
+struct WinogradTransforms {
+  void (*input)(const WinogradInput&);
+  void (*output)(const WinogradOutput&);
 };
 
 struct WeightedKernels {
@@ -178,8 +183,7 @@ struct WeightedKernels {
   void (*scatter)(const ScatterLines&);
   void (*gather)(const GatherLines&);
   void (*depthwise)(const DepthwiseRow&);
-  void (*winograd_input)(const WinogradInput&);
-  void (*winograd_output)(const WinogradOutput&);
+  WinogradTransforms winograd[2];  // of 2x2 and of 4x4 outputs
 };
 
 namespace scalar {

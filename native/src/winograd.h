@@ -1,4 +1,5 @@
-// Dense 3x3 convolutions of stride 1 by Winograd's F(2x2, 3x3): 16 products instead of 36 for four outputs.
+// Dense 3x3 convolutions of stride 1 by Winograd's F(2x2, 3x3), 16 products instead of 36 for four outputs, or
+// F(4x4, 3x3), 36 products instead of 144 for sixteen, whose sums are of larger numbers and so a little less exact.
 #pragma once
 
 #include <memory>
@@ -10,7 +11,8 @@ namespace secateur {
 
 bool winograd_applicable(const ConvolutionShape& shape);
 
-std::unique_ptr<WeightedStep> make_winograd(const WeightedKernels& kernels, const ConvolutionShape& shape,
+// `side`: 2 or 4.
+std::unique_ptr<WeightedStep> make_winograd(int side, const WeightedKernels& kernels, const ConvolutionShape& shape,
                                             const Matrix& weights, const LayerRefs& refs);
 
 }  // namespace secateur

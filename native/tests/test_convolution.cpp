@@ -1,5 +1,6 @@
 // Every convolution kernel on every instruction set against a reference in double precision.
 #include <algorithm>
+#include <array>
 #include <cstdio>
 #include <string>
 #include <vector>
@@ -96,40 +97,90 @@ double activated(double x, Activation a) {
 
 constexpr ConvolutionKernel KERNELS[] = {ConvolutionKernel::sparse_columns, ConvolutionKernel::sparse_images,
                                          ConvolutionKernel::panel_columns,  ConvolutionKernel::panel_images,
-                                         ConvolutionKernel::depthwise,      ConvolutionKernel::winograd};
+                                         ConvolutionKernel::depthwise,      ConvolutionKernel::winograd,
+                                         ConvolutionKernel::winograd4};
 constexpr const char* NAMES[] = {"sparse_columns", "sparse_images", "panel_columns",
-                                 "panel_images",   "depthwise",     "winograd"};
+                                 "panel_images",   "depthwise",     "winograd",
+                                 "winograd4"};
 
-// Winograd's sums reach over the whole tile of the input, whatever the output's own window. In magnitude a transformed
-// filter is at most the sum of its taps and a transformed input the sum of its window; an output adds nine products. A
-// tile that holds an output starts at it or one before.
-std::vector<double> winograd_magnitudes(const ConvolutionShape& s, const std::vector<float>& x,
+// Winograd's sums reach over the whole tile of the input, whatever the output's own window, and cancel: their magnitude is
+// what the algorithm computes with every number and every coefficient made positive. Tiles start at multiples of their
+// side, whatever the lanes hold.
+struct Transforms {
+  int side;
+  double factor;  // of the output
+  double input[6][6], filter[6][3], output[4][6];
+};
+constexpr Transforms SMALL_TILES = {2, 1.0,
+                                    {{1, 0, 1, 0}, {0, 1, 1, 0}, {0, 1, 1, 0}, {0, 1, 0, 1}},
+                                    {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, 0.5, 0.5}, {0, 0, 1}},
+                                    {{1, 1, 1, 0}, {0, 1, 1, 1}}};
+constexpr Transforms LARGE_TILES = {
+    4, 1.0 / 9.0,
+    {{4, 0, 5, 0, 1, 0}, {0, 4, 4, 1, 1, 0}, {0, 4, 4, 1, 1, 0}, {0, 2, 1, 2, 1, 0}, {0, 2, 1, 2, 1, 0}, {0, 4, 0, 5, 0, 1}},
+    {{0.25, 0, 0}, {0.5, 0.5, 0.5}, {0.5, 0.5, 0.5}, {0.125, 0.25, 0.5}, {0.125, 0.25, 0.5}, {0, 0, 1}},
+    {{3, 1, 1, 1, 1, 0}, {0, 1, 1, 2, 2, 0}, {0, 1, 1, 4, 4, 0}, {0, 1, 1, 8, 8, 3}}};
+
+using Square = std::array<double, 36>;
+
+// |L| m |L|^T for a square m of n numbers a side and a matrix L of `lines`.
+template <std::size_t N>
+Square around(const double (*matrix)[N], int lines, const Square& m, int n) {
+  Square half{}, out{};
+  for (int i = 0; i < lines; ++i) {
+    for (int j = 0; j < n; ++j) {
+      for (int k = 0; k < n; ++k) half[static_cast<std::size_t>(i * n + j)] += matrix[i][k] * m[static_cast<std::size_t>(k * n + j)];
+    }
+  }
+  for (int i = 0; i < lines; ++i) {
+    for (int j = 0; j < lines; ++j) {
+      for (int k = 0; k < n; ++k) out[static_cast<std::size_t>(i * lines + j)] += half[static_cast<std::size_t>(i * n + k)] * matrix[j][k];
+    }
+  }
+  return out;
+}
+
+std::vector<double> winograd_magnitudes(const Transforms& t, const ConvolutionShape& s, const std::vector<float>& x,
                                         const std::vector<float>& w) {
-  const auto sum = [](const float* p, std::int64_t count) {
-    double total = 0;
-    for (std::int64_t i = 0; i < count; ++i) total += std::fabs(static_cast<double>(p[i]));
-    return total;
-  };
-  const std::int64_t group_in = s.in_channels / s.groups;
-  const std::int64_t group_out = s.out_channels / s.groups;
-  std::vector<double> out;
+  const std::int64_t group_in = s.in_channels / s.groups, group_out = s.out_channels / s.groups;
+  const int points = t.side + 2;
+  std::vector<Square> filters;
+  for (std::int64_t each = 0; each < s.out_channels * group_in; ++each) {
+    Square g{};
+    for (std::size_t i = 0; i < 9; ++i) g[i] = std::fabs(static_cast<double>(w[static_cast<std::size_t>(each) * 9 + i]));
+    filters.push_back(around(t.filter, points, g, 3));
+  }
+  std::vector<double> out(static_cast<std::size_t>(s.images * s.out_channels * s.out_height * s.out_width));
   for (std::int64_t n = 0; n < s.images; ++n) {
-    for (std::int64_t o = 0; o < s.out_channels; ++o) {
-      for (std::int64_t i = 0; i < s.out_height; ++i) {
-        for (std::int64_t j = 0; j < s.out_width; ++j) {
-          double total = 0;
-          for (std::int64_t c = 0; c < group_in; ++c) {
-            const std::int64_t plane = (n * s.in_channels + o / group_out * group_in + c) * s.in_height;
-            const std::int64_t left = std::max<std::int64_t>(0, j - s.pad_left - 1);
-            const std::int64_t right = std::min(s.in_width, j - s.pad_left + 4);
-            double window = 0;
-            for (std::int64_t y = i - s.pad_top - 1; y < i - s.pad_top + 4; ++y) {
-              if (y < 0 || y >= s.in_height || left >= right) continue;
-              window += sum(x.data() + (plane + y) * s.in_width + left, right - left);
+    for (std::int64_t top = 0; top < s.out_height; top += t.side) {
+      for (std::int64_t left = 0; left < s.out_width; left += t.side) {
+        std::vector<Square> tiles;
+        for (std::int64_t c = 0; c < s.in_channels; ++c) {
+          Square d{};
+          for (int i = 0; i < points; ++i) {
+            for (int j = 0; j < points; ++j) {
+              const std::int64_t row = top - s.pad_top + i, column = left - s.pad_left + j;
+              if (row < 0 || row >= s.in_height || column < 0 || column >= s.in_width) continue;
+              const std::int64_t at = ((n * s.in_channels + c) * s.in_height + row) * s.in_width + column;
+              d[static_cast<std::size_t>(i * points + j)] = std::fabs(static_cast<double>(x[static_cast<std::size_t>(at)]));
             }
-            total += window * sum(w.data() + (o * group_in + c) * 9, 9);
           }
-          out.push_back(9 * total);
+          tiles.push_back(around(t.input, points, d, points));
+        }
+        for (std::int64_t o = 0; o < s.out_channels; ++o) {
+          Square m{};
+          for (std::int64_t c = 0; c < group_in; ++c) {
+            const Square& u = filters[static_cast<std::size_t>(o * group_in + c)];
+            const Square& v = tiles[static_cast<std::size_t>(o / group_out * group_in + c)];
+            for (std::size_t p = 0; p < u.size(); ++p) m[p] += u[p] * v[p];
+          }
+          const Square y = around(t.output, t.side, m, points);
+          for (std::int64_t i = 0; i < t.side && top + i < s.out_height; ++i) {
+            for (std::int64_t j = 0; j < t.side && left + j < s.out_width; ++j) {
+              const std::int64_t at = ((n * s.out_channels + o) * s.out_height + top + i) * s.out_width + left + j;
+              out[static_cast<std::size_t>(at)] = t.factor * y[static_cast<std::size_t>(i * t.side + j)];
+            }
+          }
         }
       }
     }
@@ -163,9 +214,11 @@ void check(const Case& c, const Setting& t, ConvolutionKernel kernel, Isa isa, c
   expect(step != nullptr && step->items() >= 1, what + ": no step");
   if (step == nullptr) return;
 
-  const bool tiled = kernel == ConvolutionKernel::winograd;
+  const bool tiled = kernel == ConvolutionKernel::winograd || kernel == ConvolutionKernel::winograd4;
   const std::vector<double> tiles =
-      tiled && !t.integers ? winograd_magnitudes(s, x, weights.dense) : std::vector<double>{};
+      tiled && !t.integers
+          ? winograd_magnitudes(kernel == ConvolutionKernel::winograd ? SMALL_TILES : LARGE_TILES, s, x, weights.dense)
+          : std::vector<double>{};
   std::vector<float> first;
   for (const std::int64_t pieces : {std::int64_t{1}, std::int64_t{3}, std::int64_t{1000}}) {
     if (pieces > 1 && step->items() == 1) break;
@@ -187,7 +240,7 @@ void check(const Case& c, const Setting& t, ConvolutionKernel kernel, Isa isa, c
       const double exact = activated(want.exact[i], t.activation);
       const bool good =
           t.integers ? static_cast<double>(got[i]) == exact
-          : tiled ? within_bound(got[i], exact, want.magnitude[i] + tiles[i], static_cast<double>(s.in_channels) + 12)
+          : tiled ? within_bound(got[i], exact, want.magnitude[i] + tiles[i], static_cast<double>(s.in_channels) + (kernel == ConvolutionKernel::winograd ? 12 : 20))
                   : within_bound(got[i], exact, want.magnitude[i], want.terms[i]);
       if (!good) {
         expect(false, what + " at " + std::to_string(i) + ": " + std::to_string(got[i]) + ", expected " +

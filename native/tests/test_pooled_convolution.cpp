@@ -12,9 +12,11 @@ namespace {
 
 constexpr ConvolutionKernel KERNELS[] = {ConvolutionKernel::sparse_columns, ConvolutionKernel::sparse_images,
                                          ConvolutionKernel::panel_columns,  ConvolutionKernel::panel_images,
-                                         ConvolutionKernel::depthwise,      ConvolutionKernel::winograd};
+                                         ConvolutionKernel::depthwise,      ConvolutionKernel::winograd,
+                                         ConvolutionKernel::winograd4};
 constexpr const char* NAMES[] = {"sparse_columns", "sparse_images", "panel_columns",
-                                 "panel_images",   "depthwise",     "winograd"};
+                                 "panel_images",   "depthwise",     "winograd",
+                                 "winograd4"};
 
 long cases = 0;
 
@@ -118,7 +120,7 @@ void check_all(const Case& c, std::int64_t images, std::mt19937& random) {
     for (const ConvolutionKernel kernel : KERNELS) {
       const std::string what = std::string("pooled ") + c.what + " x" + std::to_string(images) + " " +
                                NAMES[static_cast<int>(kernel)] + " " + name(isa);
-      const bool lanes = kernel != ConvolutionKernel::depthwise && kernel != ConvolutionKernel::winograd;
+      const bool lanes = kernel < ConvolutionKernel::depthwise;
       const bool of_images = kernel == ConvolutionKernel::sparse_images || kernel == ConvolutionKernel::panel_images;
       expect(applicable(kernel, s, isa) == (lanes && (!of_images || images > 1)), what + ": applicable?");
       if (!applicable(kernel, s, isa)) continue;

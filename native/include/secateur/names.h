@@ -12,7 +12,8 @@ inline constexpr const char* POOL_NAMES[] = {"max", "average"};
 inline constexpr const char* REDUCE_NAMES[] = {"mean", "sum", "max"};
 inline constexpr const char* PAD_NAMES[] = {"constant", "reflect", "edge"};
 inline constexpr const char* CONVOLUTION_NAMES[] = {"sparse_columns", "sparse_images", "panel_columns",
-                                                    "panel_images",   "depthwise",     "winograd"};
+                                                    "panel_images",   "depthwise",     "winograd",
+                                                    "winograd4"};
 inline constexpr const char* LINEAR_NAMES[] = {"inputs", "outputs", "dense", "sparse_batch", "panel_batch"};
 
 }  // namespace secateur

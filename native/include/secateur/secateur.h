@@ -131,7 +131,8 @@ enum {
   SECATEUR_PANEL_IMAGES = 3,
   SECATEUR_DEPTHWISE = 4,
   SECATEUR_WINOGRAD = 5,
-  SECATEUR_CONVOLUTION_KERNELS = 6 /* how many there are */
+  SECATEUR_WINOGRAD4 = 6,
+  SECATEUR_CONVOLUTION_KERNELS = 7 /* how many there are */
 };
 
 /* A 1-D convolution has height 1. The padding at the bottom and the right follows from the output's size. Where there are

@@ -46,7 +46,8 @@ enum class ConvolutionKernel : std::uint8_t {
   panel_columns,   // several output channels share each load: dense and nearly dense weights
   panel_images,
   depthwise,  // one input channel a group: direct
-  winograd,   // dense 3x3 of stride 1
+  winograd,   // dense 3x3 of stride 1, in tiles of 2x2
+  winograd4,  // the same in tiles of 4x4: fewer products, more memory, less exact
 };
 
 // Whether the kernel can compute this shape on this instruction set at all; whether it is fast is for a clock to say.

@@ -1,0 +1,71 @@
+"""What transformed filters may take: Winograd's kernels trade memory for time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import final
+
+# Memory of a 3x3 layer's transformed filters, over its dense weight's: 16 or 36 products for 9 weights.
+_TRANSFORMED: Mapping[str, float] = {"winograd": 16 / 9, "winograd4": 36 / 9}
+# Above this density a layer is as good as dense, and dense engines hold such filters without being asked.
+_PRUNED_BELOW = 0.5
+
+
+@final
+@dataclass(frozen=True)
+class Measured:
+    """A layer whose kernels were timed.
+
+    Attributes:
+        microseconds: By kernel.
+        dense_bytes: What its weight takes as a dense float32 array.
+        density: The fraction of it that is not zero, 0..1.
+    """
+
+    microseconds: Mapping[str, float]
+    dense_bytes: int
+    density: float
+
+    @property
+    def fastest(self) -> str:
+        """The kernel of the least time."""
+        return min(self.microseconds, key=self.microseconds.__getitem__)
+
+    def extra_bytes(self, kernel: str) -> float:
+        """Memory that a kernel takes for filters which pruning made small; 0 for those that keep them so."""
+        return self.dense_bytes * _TRANSFORMED.get(kernel, 0.0) if self.density < _PRUNED_BELOW else 0.0
+
+
+def within_memory(layers: Mapping[str, Measured], limit: float) -> dict[str, str]:
+    """The fastest kernels whose transformed filters fit into a limit of memory.
+
+    Every layer starts with its fastest kernel. While ``sum extra_bytes > limit``, the one change of a kernel
+    is made that loses the least time for the memory it saves, ``min (t' - t) / (m - m')``.
+
+    Args:
+        layers: Those that were timed, by name.
+        limit: Bytes, at least 0.
+
+    Returns:
+        A kernel by layer name.
+
+    Example:
+        >>> layer = Measured({"winograd4": 1.0, "sparse_columns": 2.0}, dense_bytes=900, density=0.3)
+        >>> within_memory({"conv": layer}, 3600), within_memory({"conv": layer}, 3599)
+        ({'conv': 'winograd4'}, {'conv': 'sparse_columns'})
+    """
+    kernels = {name: layer.fastest for name, layer in layers.items()}
+    while sum(layer.extra_bytes(kernels[name]) for name, layer in layers.items()) > limit:
+        swaps = [
+            ((time - layer.microseconds[now]) / saved, name, kernel)
+            for name, layer in layers.items()
+            for now in (kernels[name],)
+            for kernel, time in layer.microseconds.items()
+            if (saved := layer.extra_bytes(now) - layer.extra_bytes(kernel)) > 0
+        ]
+        if not swaps:  # a layer that nothing else can run
+            break
+        _, name, kernel = min(swaps)
+        kernels[name] = kernel
+    return kernels
