@@ -1,10 +1,10 @@
 """How many pictures a second are read, beside the training step that they feed.
 
-``python -m benchmarks.loader DIR --json benchmarks/results/loader.json``, where DIR is a folder of pictures in
-ImageNet's layout, such as CIFAR-10's. They are read as they are (32 x 32, padded crops), and scaled to the 227
-pixels of AlexNet; so are mosaics of them, as large as an average picture of ImageNet, for a JPEG file costs by
-its pixels. Loaders and steps take turns, so that what slows one slows all. AlexNet is trained from the mosaics
-as well, to see what is left of the step's pictures a second when both share the processors.
+``python -m benchmarks.loader DIR --json benchmarks/results/loader.json``, where DIR is a folder of pictures
+in ImageNet's layout, such as CIFAR-10's. They are read as they are (32 x 32, padded crops), and scaled to the
+227 pixels of AlexNet; so are mosaics of them, as large as an average picture of ImageNet, for a JPEG file
+costs by its pixels. Loaders and steps take turns, so that what slows one slows all. AlexNet is trained from
+the mosaics as well, to see what is left of the step's pictures a second when both share the processors.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from secateur.pruning.scores import ProbabilisticMagnitude, Random, lamp, magnitude
     from secateur.recipes.builtin import builtin_recipe
     from secateur.recipes.cut import DensityCut, GlobalCut, QualityCut
+    from secateur.recipes.data import DataChoice, ImageChoice, load_task
     from secateur.recipes.driver import train_prune_retrain
     from secateur.recipes.plan import Plan, Recipe, read_recipe
     from secateur.recipes.result import RunResult, read_result
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from secateur.runtime.program import Program
     from secateur.training.checkpoint import load_state
     from secateur.training.phase import Adam, AdamW, Phase, Sgd
-    from secateur.training.task import Task, image_task
+    from secateur.training.task import ImagesInMemory, Task, image_task
 
 __version__ = "0.1.0"
 
@@ -43,6 +44,7 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "AdamW": ("secateur.training.phase", "train"),
     "Criterion": ("secateur.pruning.criteria", "train"),
     "Cubic": ("secateur.pruning.schedules", "train"),
+    "DataChoice": ("secateur.recipes.data", "train"),
     "Density": ("secateur.pruning.criteria", "train"),
     "DensityCut": ("secateur.recipes.cut", "train"),
     "Geometric": ("secateur.pruning.schedules", "train"),
@@ -50,14 +52,16 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "GlobalDensity": ("secateur.pruning.criteria", "train"),
     "Gradual": ("secateur.pruning.gradual", "train"),
     "GrowingQuality": ("secateur.pruning.schedules", "train"),
+    "ImageChoice": ("secateur.recipes.data", "train"),
     "ImageDataset": ("secateur.datasets.images", "train"),
+    "ImagesInMemory": ("secateur.training.task", "train"),
     "Linear": ("secateur.pruning.schedules", "train"),
     "Masks": ("secateur.pruning.masks", "train"),
     "OneShot": ("secateur.pruning.schedules", "train"),
     "Phase": ("secateur.training.phase", "train"),
     "Plan": ("secateur.recipes.plan", "train"),
-    "Program": ("secateur.runtime.program", "all"),
     "ProbabilisticMagnitude": ("secateur.pruning.scores", "train"),
+    "Program": ("secateur.runtime.program", "all"),
     "Pruner": ("secateur.pruning.pruner", "train"),
     "QualityCut": ("secateur.recipes.cut", "train"),
     "Random": ("secateur.pruning.scores", "train"),
@@ -77,6 +81,7 @@ _PUBLIC: dict[str, tuple[str, str]] = {
     "load": ("secateur.runtime.load", "all"),
     "load_dataset": ("secateur.datasets", "train"),
     "load_state": ("secateur.training.checkpoint", "train"),
+    "load_task": ("secateur.recipes.data", "train"),
     "magnitude": ("secateur.pruning.scores", "train"),
     "read_recipe": ("secateur.recipes.plan", "train"),
     "read_result": ("secateur.recipes.result", "train"),
@@ -89,6 +94,7 @@ __all__ = [
     "AdamW",
     "Criterion",
     "Cubic",
+    "DataChoice",
     "Density",
     "DensityCut",
     "Geometric",
@@ -96,7 +102,9 @@ __all__ = [
     "GlobalDensity",
     "Gradual",
     "GrowingQuality",
+    "ImageChoice",
     "ImageDataset",
+    "ImagesInMemory",
     "Linear",
     "Masks",
     "OneShot",
@@ -124,6 +132,7 @@ __all__ = [
     "load",
     "load_dataset",
     "load_state",
+    "load_task",
     "magnitude",
     "read_recipe",
     "read_result",
