@@ -106,26 +106,11 @@ class RunFolder:
         """
         path = self._stage(name)
         if not path.exists():
-            made = make()
-            save_checkpoint(
-                path,
-                {
-                    "model": dict(made.model),
-                    "masks": made.masks.state_dict(),
-                    "history": made.history,
-                    "notes": dict(made.notes),
-                },
-            )
+            write_stage(path, make())
         with suppress(FileNotFoundError):
             self.partial(name).unlink()
         load_checkpoint(path)  # read once in whole, so that damage is found now
-        # All stages of a run are held until it ends: sixteen networks, with VGG-16's five rounds.
-        kept = load_checkpoint(path, mapped=True)
-        if kept.keys() != {"model", "masks", "history", "notes"}:
-            raise CheckpointError(
-                f"{path} does not hold a stage of a run; remove it, and the stage is made again"
-            )
-        return StageState(kept["model"], Masks(kept["masks"]), kept["history"], kept["notes"])
+        return map_stage(path)
 
     def finished(self, history: list[dict[str, Any]]) -> None:
         """Make the log say exactly what is finished: a killed process may have logged more than it kept.
@@ -200,6 +185,32 @@ class RunFolder:
             else "Move that folder away, or give this run another one"
         )
         raise CheckpointError(f"{self.path} holds another run: {said}. {advice}")
+
+
+def write_stage(path: Path, state: StageState) -> None:
+    """Write a stage's state.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    content = {"model": dict(state.model), "masks": state.masks.state_dict(), "history": state.history}
+    save_checkpoint(path, {**content, "notes": dict(state.notes)})
+
+
+def map_stage(path: Path) -> StageState:
+    """A stage's state, whose network stays in its file until it is looked at.
+
+    All stages of a run are held until it ends: sixteen networks, with VGG-16's five rounds.
+
+    Raises:
+        CheckpointError: There is no such file, or it does not hold a stage.
+    """
+    kept = load_checkpoint(path, mapped=True)
+    if kept.keys() != {"model", "masks", "history", "notes"}:
+        raise CheckpointError(
+            f"{path} does not hold a stage of a run; remove it, and the stage is made again"
+        )
+    return StageState(kept["model"], Masks(kept["masks"]), kept["history"], kept["notes"])
 
 
 def _lock(folder: Path) -> FileLock:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar, final
 
-from secateur.recipes.run_folder import RunFolder, StageState
+from secateur.recipes.run_folder import RunFolder, StageState, map_stage, write_stage
 from secateur.training.processes import Processes
 
 T = TypeVar("T")
@@ -65,7 +66,8 @@ class SharedFolder:
         made: list[StageState] = []
         if not self.of_first(lambda folder: folder.has(name)):
             made.append(make())
-        return self.of_first(lambda folder: folder.stage(name, made.pop))
+        state = self.of_first(lambda folder: folder.stage(name, made.pop))
+        return state if self._folder is not None else _out_of_memory(state)
 
     def finished(self, history: list[dict[str, Any]]) -> None:
         """Make the log say exactly what is finished; see `RunFolder.finished`."""
@@ -94,3 +96,12 @@ class SharedFolder:
             return act(self._folder)
 
         return self.processes.of_first(there)
+
+
+def _out_of_memory(state: StageState) -> StageState:
+    # What a process was told lies in a file as well, one that goes with it; the network of every stage stays
+    # until the run ends.
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "stage.pt"
+        write_stage(path, state)
+        return map_stage(path)
