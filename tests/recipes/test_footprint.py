@@ -145,6 +145,6 @@ def test_large_batches_are_drawn_out_from_small_ones(
     monkeypatch.setattr(footprint, "_MACS", 64.0 * macs)
     monkeypatch.setattr(footprint, "_timed", timed)
     found = step_seconds(model, SHAPE, CLASSES, a_phase(), 4096, masks=None, device=CPU)
-    assert asked == [32, 64]
+    assert asked == [16, 64]
     assert found == pytest.approx(expected)
     assert step_seconds(model, SHAPE, CLASSES, a_phase(), 60, masks=None, device=CPU) == base + slope * 60

@@ -24,10 +24,10 @@ from secateur.training.phase import Adam, AdamW, Phase, Sgd, make_optimizer
 from secateur.training.processes import Processes
 from secateur.training.task import Batch
 
-# Beyond this many multiply-accumulates forward, a step is measured at two smaller batches instead: about two
-# seconds of a laptop.
-_MACS = 30e9
-_STEPS = 3  # that are timed, after one that is not
+# Beyond this many multiply-accumulates forward, a step is measured at two smaller batches instead: about a
+# second of a laptop.
+_MACS = 20e9
+_STEPS = 2  # that are timed, after one that is not
 
 
 @final
@@ -123,15 +123,14 @@ def step_seconds(
         Seconds: the median of a few steps, without loading images.
     """
     macs = sum(cost.macs for cost in layer_costs(model, image_shape))
-    small = max(1, int(_MACS / macs / 2))
-    if images <= 2 * small:
+    large = max(2, int(_MACS / macs))
+    if images <= large:
         return _timed(model, image_shape, classes, phase, images, masks, device)
-    one, two = (
-        _timed(model, image_shape, classes, phase, count, masks, device) for count in (small, 2 * small)
-    )
+    small = max(1, large // 4)
+    few, many = (_timed(model, image_shape, classes, phase, count, masks, device) for count in (small, large))
     # On a busy machine the smaller batch may come out slower; then all the time is taken to be the images'.
-    an_image = (two - one) / small if two > one else two / (2 * small)
-    return two + an_image * (images - 2 * small)
+    an_image = (many - few) / (large - small) if many > few else many / large
+    return many + an_image * (images - large)
 
 
 def _timed(
