@@ -10,7 +10,6 @@ from torch.nn import functional
 from secateur.networks.convolution import convolution
 
 _RESNET_WIDTHS = (64, 128, 256, 512)
-_CIFAR_WIDTHS = (16, 32, 64)
 
 
 @final
@@ -209,15 +208,15 @@ class ResNet50(_ResNet):
 
 
 class _CifarResNet(nn.Module):
-    """6n + 2 layers: a convolution, three stages of n blocks with 16, 32 and 64 channels, a linear layer."""
+    """6n + 2 layers: a convolution, three stages of n blocks with w, 2w and 4w channels, a linear layer."""
 
-    def __init__(self, blocks: int, num_classes: int) -> None:
+    def __init__(self, blocks: int, num_classes: int, first_width: int) -> None:
         super().__init__()
-        self.conv1 = convolution(3, 16, 3)
-        self.bn1 = nn.BatchNorm2d(16)
+        self.conv1 = convolution(3, first_width, 3)
+        self.bn1 = nn.BatchNorm2d(first_width)
         self.relu = nn.ReLU()
-        stages, inputs = [], 16
-        for width in _CIFAR_WIDTHS:
+        stages, inputs = [], first_width
+        for width in (first_width, 2 * first_width, 4 * first_width):
             same = width == inputs
             first = BasicBlock(
                 inputs, width, 1 if same else 2, None if same else PaddedShortcut(width - inputs)
@@ -228,7 +227,7 @@ class _CifarResNet(nn.Module):
         self.layer1, self.layer2, self.layer3 = stages
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
-        self.fc = nn.Linear(64, num_classes)
+        self.fc = nn.Linear(inputs, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of a batch.
@@ -250,6 +249,7 @@ class ResNet20(_CifarResNet):
 
     Args:
         num_classes: Width of the last layer.
+        width: Channels of the first stage, at least 1; 16 was published.
 
     Example:
         >>> import torch
@@ -257,8 +257,8 @@ class ResNet20(_CifarResNet):
         torch.Size([1, 10])
     """
 
-    def __init__(self, num_classes: int = 10) -> None:
-        super().__init__(3, num_classes)
+    def __init__(self, num_classes: int = 10, width: int = 16) -> None:
+        super().__init__(3, num_classes, width)
 
 
 @final
@@ -267,6 +267,7 @@ class ResNet56(_CifarResNet):
 
     Args:
         num_classes: Width of the last layer.
+        width: Channels of the first stage, at least 1; 16 was published.
 
     Example:
         >>> import torch
@@ -274,8 +275,8 @@ class ResNet56(_CifarResNet):
         torch.Size([1, 10])
     """
 
-    def __init__(self, num_classes: int = 10) -> None:
-        super().__init__(9, num_classes)
+    def __init__(self, num_classes: int = 10, width: int = 16) -> None:
+        super().__init__(9, num_classes, width)
 
 
 def _projection(inputs: int, outputs: int, stride: int) -> nn.Sequential:
