@@ -35,7 +35,7 @@ from secateur.networks import NETWORKS, build_network
 from secateur.pruning.layers import select_weights
 from secateur.recipes.builtin import builtin_recipe
 from secateur.recipes.data import load_task
-from secateur.recipes.plan import Plan, Recipe
+from secateur.recipes.plan import Plan, Recipe, read_recipe
 from secateur.recipes.result import read_result
 from secateur.records import content_hash, provenance
 from secateur.runtime.load import load
@@ -137,7 +137,7 @@ def disagreement(trained: TrainedNetwork, file: Path, pictures: Tensor) -> float
 
 
 def benchmark_row(run: Path, file: Path, picture: Tensor) -> dict[str, float]:
-    """Bytes and time of one picture, before and after.
+    """Bytes and time of one picture, before and after, on one thread: several wait for each other.
 
     Args:
         run: The run's folder.
@@ -147,7 +147,7 @@ def benchmark_row(run: Path, file: Path, picture: Tensor) -> dict[str, float]:
     Returns:
         Bytes of both files, microseconds of both, and their ratios.
     """
-    program, pixels = load(file), picture.numpy()
+    program, pixels = load(file, threads=1), picture.numpy()
 
     def compact(repeats: int) -> list[int]:
         spent = []
@@ -157,8 +157,10 @@ def benchmark_row(run: Path, file: Path, picture: Tensor) -> dict[str, float]:
             spent.append(time.perf_counter_ns() - began)
         return spent
 
-    dense = network_of_run(run, dense=True).module
+    dense, threads = network_of_run(run, dense=True).module, torch.get_num_threads()
+    torch.set_num_threads(1)
     times = in_turns({"pytorch_dense": eager_timer(dense, picture), "secateur": compact})
+    torch.set_num_threads(threads)
     before, after = (run / "dense.safetensors").stat().st_size, file.stat().st_size
     return {
         "dense_bytes": before,
@@ -210,22 +212,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument(
         "--workers", type=int, default=0, help="that decode; starting them takes longer than two steps (0)"
     )
+    parser.add_argument(
+        "--out", type=Path, help="folder of the run, if it shall stay; a finished one is only read"
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the result is written, if anywhere")
     given = parser.parse_args(arguments)
-    load_before, began = os.getloadavg()[0], time.monotonic()
+    load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as temporary:
-        folder = Path(temporary)
-        classes = some_pictures(given.data, folder / "pictures", given.train, given.test)
-        recipe = shortened(builtin_recipe(given.recipe), given.batch, classes)
-        normal_weights(recipe.model, classes, folder / "start.safetensors")
-        (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+        folder = given.out or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        recipe = _prepared(folder, given)
         run, file = folder / "run", folder / "pruned.secateur"
         words = ["--data", str(folder / "pictures"), "--weights", str(folder / "start.safetensors")]
         words += ["--workers", str(given.workers)]
+        was_there = (run / "result.json").exists()
         _done(["run", str(folder / "recipe.yaml"), *words, "--out", str(run)])
-        minutes = (time.monotonic() - began) / 60
-        peak = resident_bytes()[1]
-        _done(["export", str(run), "-o", str(file)])
+        peak = None if was_there else resident_bytes()[1]
+        if not file.exists():
+            _done(["export", str(run), "-o", str(file)])
         record = read_result(run).record
         pictures = next(load_task(recipe.data, folder / "pictures", 0).test())[0]
         apart = disagreement(network_of_run(run), file, pictures)
@@ -246,7 +250,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 f"{given.train} --test {given.test} --batch {given.batch}",
                 "settings": settings,
                 "load_average_before": round(load_before, 2),
-                "minutes": minutes,
+                "seconds": record["seconds"],
                 "peak_bytes": peak,
                 "phases": record["phases"],
                 "compression": record["compression"],
@@ -257,6 +261,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "row": row,
             },
         )
+
+
+def _prepared(folder: Path, given: argparse.Namespace) -> Recipe:
+    """The shortened recipe; what it needs is in the folder, unless it is there already."""
+    if not (folder / "recipe.yaml").exists():
+        classes = some_pictures(given.data, folder / "pictures", given.train, given.test)
+        short = shortened(builtin_recipe(given.recipe), given.batch, classes)
+        normal_weights(short.model, classes, folder / "start.safetensors")
+        (folder / "recipe.yaml").write_text(yaml.safe_dump(short.model_dump(mode="json")))
+    return read_recipe(folder / "recipe.yaml")
 
 
 def _done(words: Sequence[str]) -> None:
