@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -205,4 +208,45 @@ def test_a_full_disk_leaves_the_checkpoint_before(tmp_path: Path, monkeypatch: p
     with pytest.raises(StorageError, match="No space left on device"):
         save_checkpoint(path, {"a": torch.zeros(1000)})
     assert load_checkpoint(path) == {"a": 1}
+    assert [entry.name for entry in tmp_path.iterdir()] == ["a.pt"]
+
+
+def test_a_checkpoint_is_written_without_a_copy_of_it_in_memory(tmp_path: Path) -> None:
+    state = {"weights": torch.zeros(16 << 20)}
+
+    def peak() -> int:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+
+    if not Path("/proc/self/clear_refs").exists():
+        pytest.skip("only Linux says how much memory a process had at most")
+    Path("/proc/self/clear_refs").write_text("5")
+    before = peak()
+    save_checkpoint(tmp_path / "a.pt", state)
+    assert peak() - before < 16 << 10  # KiB; the state takes four times that
+
+
+def test_a_disk_that_fills_up_while_a_checkpoint_is_written_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.pt"
+    save_checkpoint(path, {"x": torch.tensor(1)})
+    real = checkpoint.write_atomically
+
+    class Filling:
+        def __init__(self, file: Any) -> None:
+            self.file, self.left = file, 1 << 20
+
+        def write(self, content: memoryview) -> int:
+            self.left -= len(content)
+            if self.left < 0:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return int(self.file.write(content))
+
+    monkeypatch.setattr(
+        checkpoint, "write_atomically", lambda to, write: real(to, lambda file: write(Filling(file)))
+    )
+    with pytest.raises(StorageError, match=r"a\.pt: No space left on device"):
+        save_checkpoint(path, {"x": torch.zeros(1 << 20)})
+    assert load_checkpoint(path)["x"] == 1
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.pt"]
