@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from secateur.cli.main import main
+from secateur.training.checkpoint import load_checkpoint
 from tests.cli.test_main import recipe
 from tests.small import phase
 
@@ -26,6 +27,25 @@ def test_torchrun_starts_a_recipe_and_one_process_speaks(tmp_path: Path) -> None
     assert done.stdout.count("tiny: lenet-300-100 on 5,000 MNIST digits") == 1
     assert done.stdout.count("weights     266,200 -> ") == 1
     assert json.loads((tmp_path / "run" / "result.json").read_text())["processes"] == 2
+
+
+@pytest.mark.slow
+def test_terminated_a_run_keeps_its_last_epoch(tmp_path: Path) -> None:
+    plan = {"dense": [phase(500)], "cut": {"kind": "global", "density": 0.1}, "retrain": [phase(1)]}
+    path, folder = recipe(tmp_path, plan=plan), tmp_path / "run"
+    words = [sys.executable, "-m", "secateur", "run", str(path), "--out", str(folder), "--threads", "1"]
+    environment = os.environ | {"PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(  # noqa: S603  # our own words
+        words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment
+    ) as run:
+        assert run.stdout is not None
+        while "epoch 1:" not in run.stdout.readline():
+            assert run.poll() is None
+        run.terminate()
+        _, said = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert "secateur: interrupted; what was done is kept in" in said
+    assert load_checkpoint(folder / "stages" / "dense.partial.pt")["records"]
 
 
 def test_an_error_says_which_process_it_is_of(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +79,25 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         return 0
     with processes.first_ahead() if arguments.data is None else nullcontext():  # it may have to download
         task = load_task(recipe.data, arguments.data, arguments.workers)
-    execute(recipe, task, arguments, console)
+    with _ending_in_order():
+        execute(recipe, task, arguments, console)
     leave()
     return 0
+
+
+@contextmanager
+def _ending_in_order() -> Iterator[None]:
+    # Schedulers end a run with SIGTERM, and so does torchrun when another process ended: what is finished is
+    # written then, as after Ctrl-C. An end that is under way already, perhaps for that reason, is let be.
+    def interrupt(*_: object) -> None:
+        if sys.exc_info()[0] is None:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def find_recipe(name: str) -> Recipe:
