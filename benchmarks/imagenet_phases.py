@@ -77,14 +77,15 @@ def shortened(recipe: Recipe, batch: int, held_out: int) -> Recipe:
     return recipe.model_copy(update={"name": f"{recipe.name}-phases", "plan": short_plan, "data": data})
 
 
-def some_pictures(source: Path, target: Path, train: int, test: int) -> int:
-    """Link the first pictures of each class into a folder of the same layout.
+def some_pictures(source: Path, target: Path, classes: int, train: int, test: int) -> int:
+    """Link the first pictures of the first classes into a folder of the same layout.
 
     Args:
         source: With ``train`` and ``test``, a folder a class in each.
         target: Where the links go; made.
-        train: Of each class.
-        test: Of each class.
+        classes: How many at most.
+        train: Pictures of each.
+        test: The same.
 
     Returns:
         How many classes there are.
@@ -93,7 +94,7 @@ def some_pictures(source: Path, target: Path, train: int, test: int) -> int:
         ConfigurationError: A class has fewer pictures.
     """
     for part, count in (("train", train), ("test", test)):
-        for folder in sorted(path for path in (source / part).iterdir() if path.is_dir()):
+        for folder in sorted(path for path in (source / part).iterdir() if path.is_dir())[:classes]:
             files = sorted(folder.iterdir())[:count]
             if len(files) < count:
                 raise ConfigurationError(f"{folder}: expected {count} pictures at least, found {len(files)}")
@@ -206,6 +207,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--data", type=Path, required=True, help="pictures in ImageNet's layout")
+    parser.add_argument("--classes", type=int, default=10, help="of the folder's (10)")
     parser.add_argument("--train", type=int, default=5, help="training pictures of each class (5)")
     parser.add_argument("--test", type=int, default=2, help="test pictures of each class (2)")
     parser.add_argument("--batch", type=int, default=20, help="pictures a step (20)")
@@ -239,15 +241,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if apart > AGREEMENT:
         raise SystemExit(f"the compact file does not agree with PyTorch: {apart:.1e} > {AGREEMENT}")
     if given.json is not None:
-        settings = {key: getattr(given, key) for key in ("recipe", "train", "test", "batch")}
+        settings = {key: getattr(given, key) for key in ("recipe", "classes", "train", "test", "batch")}
         write_json(
             given.json,
             {
                 "provenance": provenance(
                     configuration_hash=content_hash(settings), seed=0, threads=torch.get_num_threads()
                 ).to_json(),
-                "command": f"python -m benchmarks.imagenet_phases {given.recipe} --data cifar10 --train "
-                f"{given.train} --test {given.test} --batch {given.batch}",
+                "command": f"python -m benchmarks.imagenet_phases {given.recipe} --data cifar10 "
+                f"--classes {given.classes} --train {given.train} --test {given.test} --batch {given.batch}",
                 "settings": settings,
                 "load_average_before": round(load_before, 2),
                 "seconds": record["seconds"],
@@ -266,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def _prepared(folder: Path, given: argparse.Namespace) -> Recipe:
     """The shortened recipe; what it needs is in the folder, unless it is there already."""
     if not (folder / "recipe.yaml").exists():
-        classes = some_pictures(given.data, folder / "pictures", given.train, given.test)
+        classes = some_pictures(given.data, folder / "pictures", given.classes, given.train, given.test)
         short = shortened(builtin_recipe(given.recipe), given.batch, classes)
         normal_weights(short.model, classes, folder / "start.safetensors")
         (folder / "recipe.yaml").write_text(yaml.safe_dump(short.model_dump(mode="json")))

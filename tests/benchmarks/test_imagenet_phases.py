@@ -40,7 +40,7 @@ def pictures(folder: Path, each: int) -> Path:
 
 def test_the_first_pictures_of_each_class_are_linked(tmp_path: Path) -> None:
     source = pictures(tmp_path / "all", 4)
-    assert some_pictures(source, tmp_path / "some", 3, 1) == 2
+    assert some_pictures(source, tmp_path / "some", 10, 3, 1) == 2
     found = sorted(str(path.relative_to(tmp_path / "some")) for path in (tmp_path / "some").rglob("*.png"))
     assert found == sorted(
         [f"train/{kind}/{number}.png" for kind in ("cat", "dog") for number in range(3)]
@@ -48,9 +48,14 @@ def test_the_first_pictures_of_each_class_are_linked(tmp_path: Path) -> None:
     )
 
 
+def test_only_so_many_classes_are_taken(tmp_path: Path) -> None:
+    assert some_pictures(pictures(tmp_path / "all", 2), tmp_path / "some", 1, 2, 2) == 1
+    assert {path.name for path in (tmp_path / "some" / "train").iterdir()} == {"cat"}
+
+
 def test_too_few_pictures_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"train/cat: expected 5 pictures at least, found 4"):
-        some_pictures(pictures(tmp_path / "all", 4), tmp_path / "some", 5, 1)
+        some_pictures(pictures(tmp_path / "all", 4), tmp_path / "some", 10, 5, 1)
 
 
 def test_the_start_is_normal_and_fits_the_network(tmp_path: Path) -> None:
