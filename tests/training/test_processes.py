@@ -181,11 +181,10 @@ def wait_for(what: str) -> None:
 
 @pytest.mark.parametrize("what", ["killed", "failed", "silent"])
 def test_a_process_that_is_gone_is_noticed_by_the_others(what: str) -> None:
-    began = time.monotonic()
     first, lost, other = together(3, wait_for, what, patience=2.0)
-    assert time.monotonic() - began < 20
     assert first.kind == other.kind == "PeerError"
-    assert "process 0 of 3: another process of this run has ended or is silent" in first.error
+    assert first.error.startswith("another process of this run has ended or is silent (")
+    assert "gloo/transport" not in first.error
     assert "start the same command again" in first.error
     if what == "killed":
         assert lost.status == -signal.SIGKILL

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import reprlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -207,10 +208,10 @@ class Processes:
             if self.count == 1 or not _is_about_peers(error):
                 raise
             raise PeerError(
-                f"process {self.rank} of {self.count}: another process of this run has ended or is silent "
-                f"({str(error).splitlines()[0][:200]}). Look for the message of the one that ended first: "
-                "torchrun names it as the root cause. What was finished is kept: start the same command "
-                "again, on as many processes as you like, and it goes on from there"
+                f"another process of this run has ended or is silent ({_in_short(error)}). Look for the "
+                "message of the one that ended first: torchrun names it as the root cause. What was finished "
+                "is kept: start the same command again, on as many processes as you like, and it goes on "
+                "from there"
             ) from error
 
 
@@ -232,7 +233,7 @@ def join(patience: timedelta = _PATIENCE) -> Processes:
         state = PartialState(cpu=cpu, timeout=patience)
     except distributed.DistError as error:
         raise PeerError(
-            f"the processes of this run did not find each other: {str(error).splitlines()[0][:200]}. Check "
+            f"the processes of this run did not find each other ({_in_short(error)}). Check "
             "that all were started, with the same number of processes, and that the machines reach each other"
         ) from error
     if state.num_processes == 1:
@@ -308,6 +309,12 @@ def _has_unused(model: nn.Module, example: Tensor) -> bool:
     with evaluating(model):  # so that neither running statistics nor the draws of dropout move
         outputs = model(example)
     return any(gradient is None for gradient in torch.autograd.grad(outputs.sum(), moving, allow_unused=True))
+
+
+def _in_short(error: RuntimeError) -> str:
+    # What gloo says begins with the place in its sources and ends with advice for those who write such.
+    said = str(error).splitlines()[0]
+    return re.sub(r"^\[[^]]*\]\s*", "", said).partition(". ")[0][:200]
 
 
 def _is_about_peers(error: RuntimeError) -> bool:
