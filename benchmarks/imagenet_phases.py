@@ -38,6 +38,7 @@ from secateur.recipes.data import load_task
 from secateur.recipes.plan import Plan, Recipe, read_recipe
 from secateur.recipes.result import read_result
 from secateur.records import content_hash, provenance
+from secateur.report.tables import human_count
 from secateur.runtime.load import load
 from secateur.storage import write_json
 from secateur.training.checkpoint import save_weights
@@ -192,8 +193,8 @@ def paper_table(name: str, layers: Sequence[Mapping[str, Any]], total: Mapping[s
         published = paper.get(row["name"])
         table.add_row(
             row["name"],
-            f"{row['weights']:,}",
-            f"{row['flop']:,}",
+            human_count(row["weights"]),
+            human_count(row["flop"]),
             f"{100 * row['activation_density']:.0f}",
             f"{100 * row['kept'] / row['weights']:.1f}",
             f"{100 * row['flop_kept']:.1f}",

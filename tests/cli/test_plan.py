@@ -67,6 +67,15 @@ def test_the_tables(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "hours       not measured" in out
 
 
+def test_large_numbers_have_their_units(capsys: pytest.CaptureFixture[str]) -> None:
+    out = printed(capsys, "alexnet", "--plan", "--no-measure")
+    assert "1,231,167 training images of 3 x 227 x 227 pixels, 1000 classes" in out
+    assert "244MB -> 32MB, 7.6x smaller" in out
+    assert "memory      4GB (weights 244MB, gradients 244MB" in out
+    lines = [line.split() for line in out.splitlines()]
+    assert ["turn", "1", "fc*", "4", "16", "256", "77K", "976MB", "-", "-"] in lines
+
+
 def test_hours_as_measured(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     found = as_json(capsys, recipe(tmp_path))
     steps = [(row["times"] * row["steps"], row["step_seconds"]) for row in found["phases"]]

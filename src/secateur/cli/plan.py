@@ -147,7 +147,7 @@ def phases_table(found: Forecast) -> Table:
         "",
         f"{epochs:,}",
         "",
-        f"{found.steps:,}",
+        human_count(found.steps),
         _bytes(found.memory.total),
         "",
         _hours(found.hours),
@@ -223,7 +223,7 @@ def _phase_cells(phase: PhaseForecast) -> tuple[str, ...]:
         str(phase.times),
         f"{phase.epochs:,}",
         f"{phase.batch:,}",
-        f"{phase.steps:,}",
+        human_count(phase.steps),
         _bytes(phase.memory.total),
         "-" if phase.step_seconds is None else f"{phase.step_seconds:.3g}",
         _hours(phase.hours),
@@ -244,7 +244,7 @@ def _count(number: int | None) -> str:
 
 
 def _bytes(number: int | None) -> str:
-    return "-" if number is None else f"{human_count(number)}B"
+    return "-" if number is None else f"{human_count(number).replace('B', 'G')}B"
 
 
 def _hours(hours: float | None) -> str:
