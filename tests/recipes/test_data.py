@@ -73,9 +73,7 @@ def test_pictures_are_streamed_or_kept_in_memory(tmp_path: Path) -> None:
 
 
 def test_what_is_needed_to_find_pictures_is_asked_for(tmp_path: Path) -> None:
-    with pytest.raises(
-        ConfigurationError, match="name it with --data DIR, where DIR/train"
-    ):
+    with pytest.raises(ConfigurationError, match="name it with --data DIR, where DIR/train"):
         load_task(DataChoice(name="folder"))
     with pytest.raises(ConfigurationError, match="--workers must be at least 0, found -1"):
         load_task(DataChoice(name="folder"), tmp_path, workers=-1)

@@ -170,7 +170,9 @@ def test_an_interruption_loses_no_finished_epoch_however_seldom_the_state_is_wri
     tmp_path: Path, epoch: int
 ) -> None:
     rarely = {"save_every": 1e9}
-    with pytest.raises(InterruptedRunError, match=r"kept in .*, but for the last steps of the epoch under way: run the same"):
+    with pytest.raises(
+        InterruptedRunError, match=r"kept in .*, but for the last steps of the epoch under way: run the same"
+    ):
         run(tmp_path / "a", observer=_break_at(epoch, KeyboardInterrupt()), **rarely)
     before = log(tmp_path / "a")
     assert len(before) == epoch

@@ -32,7 +32,7 @@ _HOPELESS = 3.0
 _COLUMNS_BELOW = 0.7
 # Of the packed weights' bytes. Convolutions are packed anew when a file is loaded, linear layers stay in it:
 # with this much besides, AlexNet and VGG-16 take less than 1.15 times their files.
-_TRANSFORMED_SHARE = 0.8
+_TRANSFORMED_SHARE = 0.5
 
 
 def tuned(
@@ -44,9 +44,9 @@ def tuned(
     reorder: frozenset[str],
     remembered: dict[str, dict[str, float]],
 ) -> Model:
-    """Time the kernels of every weighted layer and let the model keep the fastest that fit into memory.
+    """Time the kernels of every weighted layer and let the model keep the best that fit into memory.
 
-    Filters that Winograd's kernels transform may take four fifths of the bytes of all packed weights.
+    Filters that Winograd's kernels transform may take half the bytes of all packed weights.
 
     Args:
         model: Graph and packed weights.

@@ -108,6 +108,6 @@ def _why(measured: KernelChoice, layer: str, batch: int) -> str:
     beside = "" if measured.batch == batch else f" at batch {measured.batch}"
     if chosen not in times:
         return f"chosen{beside} on {measured.cpu}"
-    # Filters that Winograd transforms have a limit of memory, which slower kernels may be taken for.
-    fastest = "fastest" if times[chosen] == min(times.values()) else "fastest within memory, as"
+    # Filters that Winograd transforms must be read, and have a limit: a slower kernel may be the better one.
+    fastest = "fastest" if times[chosen] == min(times.values()) else "fastest, memory counted, as"
     return f"{fastest} measured{beside} on {measured.cpu}, in us: {', '.join(others)}"
