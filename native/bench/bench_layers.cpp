@@ -9,6 +9,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
+#include <iterator>
 #include <random>
 #include <string>
 #include <thread>
@@ -16,6 +17,7 @@
 
 #include "aligned.h"
 #include "line_layout.h"
+#include "secateur/names.h"
 #include "secateur/weighted.h"
 
 #if SECATEUR_X86
@@ -154,10 +156,6 @@ struct Bench {
   }
 };
 
-constexpr const char* CONVOLUTIONS[] = {"sparse_columns", "sparse_images", "panel_columns",
-                                        "panel_images",   "depthwise",     "winograd",
-                                        "winograd4"};
-
 void bench_convolution(const Bench& bench, const Layer& layer, std::int64_t batch, double density) {
   ConvolutionShape s;
   s.images = batch;
@@ -182,18 +180,16 @@ void bench_convolution(const Bench& bench, const Layer& layer, std::int64_t batc
   const Memory memory{nullptr, inputs, outputs, constants};
   double nonzeros = 0;
   for (const float w : weights) nonzeros += w != 0.0f;
-  for (int k = 0; k < 7; ++k) {
+  for (int k = 0; k < static_cast<int>(std::size(CONVOLUTION_NAMES)); ++k) {
     const auto kernel = static_cast<ConvolutionKernel>(k);
-    if (std::strstr(CONVOLUTIONS[k], bench.kernels) == nullptr || !applicable(kernel, s, best_isa())) continue;
+    if (std::strstr(CONVOLUTION_NAMES[k], bench.kernels) == nullptr || !applicable(kernel, s, best_isa())) continue;
     const auto step = make_convolution(kernel, best_isa(), s, matrix, {Space::input, 0}, {Space::output, 0},
                                        {Space::constant, 0}, {}, {ActivationKind::relu, 0, 0});
     const double seconds = time_step(*step, memory, bench.threads, 0.15);
-    bench.line(layer.name, batch, density, CONVOLUTIONS[k], seconds,
+    bench.line(layer.name, batch, density, CONVOLUTION_NAMES[k], seconds,
                2 * nonzeros * static_cast<double>(s.out_height * s.out_width * batch), *step);
   }
 }
-
-constexpr const char* LINEARS[] = {"inputs", "outputs", "dense", "sparse_batch", "panel_batch"};
 
 void bench_linear(const Bench& bench, const Layer& layer, std::int64_t batch, double density) {
   const LinearShape s{batch, layer.in, layer.out};
@@ -212,11 +208,11 @@ void bench_linear(const Bench& bench, const Layer& layer, std::int64_t batch, do
   const void* constants[] = {bias.data()};
   double nonzeros = 0;
   for (const float w : weights) nonzeros += w != 0.0f;
-  for (int k = 0; k < 5; ++k) {
+  for (int k = 0; k < static_cast<int>(std::size(LINEAR_NAMES)); ++k) {
     const auto kernel = static_cast<LinearKernel>(k);
     const bool by_columns = kernel == LinearKernel::inputs;
     const Matrix& matrix = by_columns ? columns.view : kernel == LinearKernel::dense ? dense : rows.view;
-    if (std::strstr(LINEARS[k], bench.kernels) == nullptr || !applicable(kernel, s, matrix, by_columns, best_isa())) {
+    if (std::strstr(LINEAR_NAMES[k], bench.kernels) == nullptr || !applicable(kernel, s, matrix, by_columns, best_isa())) {
       continue;
     }
     if (kernel == LinearKernel::dense && density < 1.0) continue;
@@ -226,7 +222,7 @@ void bench_linear(const Bench& bench, const Layer& layer, std::int64_t batch, do
     const auto steps = make_linear(kernel, best_isa(), s, matrix, by_columns, {Space::input, 0}, {Space::output, 0},
                                    {Space::constant, 0}, {}, {ActivationKind::relu, 0, 0}, {Space::arena, 0});
     for (const auto& step : steps) seconds += time_step(*step, memory, bench.threads, 0.1);
-    bench.line(layer.name, batch, density, LINEARS[k], seconds, 2 * nonzeros * static_cast<double>(batch), *steps[0]);
+    bench.line(layer.name, batch, density, LINEAR_NAMES[k], seconds, 2 * nonzeros * static_cast<double>(batch), *steps[0]);
   }
 }
 

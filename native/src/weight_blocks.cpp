@@ -147,9 +147,8 @@ Filling allocate(WeightBlocks& out, const std::vector<std::uint16_t>& counts) {
 }  // namespace
 
 FullBlocks::FullBlocks(const LanePlan& plan, std::int64_t panel_channels)
-    : out_(described(plan, ValueType::float32, panel_channels)), block_(plan.block), positions_(plan.positions()) {
-  const std::int64_t group_out = plan.group_out();
-  group_out_ = group_out;
+    : out_(described(plan, ValueType::float32, panel_channels)), block_(plan.block), positions_(plan.positions()),
+      group_out_(plan.group_out()) {
   std::vector<std::uint16_t> counts;
   for (std::int64_t group = 0; group < plan.shape.groups; ++group) {
     for (std::int64_t block = 0; block < out_.blocks; ++block) {
@@ -164,7 +163,7 @@ FullBlocks::FullBlocks(const LanePlan& plan, std::int64_t panel_channels)
     for (std::uint32_t i = 0; i < counts[run]; ++i) filling.indices[run_starts_[run] + i] = static_cast<std::uint8_t>(i);
   }
   // Every value is put but for those of channels that fill up a panel.
-  if (group_out % panel_channels != 0) std::memset(filling.values, 0, filling.value_bytes);
+  if (group_out_ % panel_channels != 0) std::memset(filling.values, 0, filling.value_bytes);
 }
 
 void FullBlocks::put(std::int64_t line, const float* row) noexcept {

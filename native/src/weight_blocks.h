@@ -43,7 +43,7 @@ class FullBlocks {
 
  private:
   WeightBlocks out_;
-  std::int64_t block_, positions_, group_out_ = 0;
+  std::int64_t block_, positions_, group_out_;
   float* values_ = nullptr;
   std::vector<std::uint32_t> run_starts_;
 };

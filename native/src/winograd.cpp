@@ -71,20 +71,15 @@ WeightBlocks transform_weights(const WeightedKernels& kernels, const Matrix& wei
     for (std::int64_t point = 0; point < POINTS; ++point) {
       out.put(point * weights.lines + at, &transformed[static_cast<std::size_t>(point * channels)]);
     }
+    std::fill(line.begin(), line.end(), 0.0f);
   };
   std::int64_t current = 0;
   each_nonzero(weights, [&](std::int64_t at, std::int64_t position, std::int64_t entry) {
-    for (; current < at; ++current) {  // lines without entries, too
-      emit(current);
-      std::fill(line.begin(), line.end(), 0.0f);
-    }
+    for (; current < at; ++current) emit(current);  // lines without entries, too
     const std::byte* const value = static_cast<const std::byte*>(weights.values) + entry * value_bytes(weights.type);
     kernels.widen(value, weights.type, 1, &line[static_cast<std::size_t>(position)]);
   });
-  for (; current < weights.lines; ++current) {
-    emit(current);
-    std::fill(line.begin(), line.end(), 0.0f);
-  }
+  for (; current < weights.lines; ++current) emit(current);
   return out.take();
 }
 

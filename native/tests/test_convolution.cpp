@@ -95,14 +95,6 @@ double activated(double x, Activation a) {
   }
 }
 
-constexpr ConvolutionKernel KERNELS[] = {ConvolutionKernel::sparse_columns, ConvolutionKernel::sparse_images,
-                                         ConvolutionKernel::panel_columns,  ConvolutionKernel::panel_images,
-                                         ConvolutionKernel::depthwise,      ConvolutionKernel::winograd,
-                                         ConvolutionKernel::winograd4};
-constexpr const char* NAMES[] = {"sparse_columns", "sparse_images", "panel_columns",
-                                 "panel_images",   "depthwise",     "winograd",
-                                 "winograd4"};
-
 // Winograd's sums reach over the whole tile of the input, whatever the output's own window, and cancel: their magnitude is
 // what the algorithm computes with every number and every coefficient made positive. Tiles start at multiples of their
 // side, whatever the lanes hold.
@@ -203,7 +195,7 @@ void check(const Case& c, const Setting& t, ConvolutionKernel kernel, Isa isa, c
            const Reference& want) {
   const ConvolutionShape s = shape_of(c);
   const std::string what = std::string(c.what) + " x" + std::to_string(s.images) + " " +
-                           NAMES[static_cast<int>(kernel)] + " " + name(isa) + (t.integers ? " integers" : " random") +
+                           CONVOLUTION_NAMES[static_cast<int>(kernel)] + " " + name(isa) + (t.integers ? " integers" : " random") +
                            " layout " + std::to_string(static_cast<int>(t.layout)) + " type " +
                            std::to_string(static_cast<int>(t.type));
   const Ref source{Space::input, 0}, output{Space::output, 0};
@@ -271,7 +263,7 @@ void check_all(const Case& c, const Setting& t, std::mt19937& random) {
   const Reference want =
       convolve(s, x, weights.dense, t.bias ? bias : std::vector<float>{}, t.residual ? residual : std::vector<float>{});
   for (const Isa isa : isas()) {
-    for (const ConvolutionKernel kernel : KERNELS) {
+    for (const ConvolutionKernel kernel : CONVOLUTION_KERNELS) {
       if (applicable(kernel, s, isa)) check(c, t, kernel, isa, weights, x, bias, residual, want);
     }
   }

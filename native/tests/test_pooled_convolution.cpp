@@ -10,14 +10,6 @@
 namespace secateur::testing {
 namespace {
 
-constexpr ConvolutionKernel KERNELS[] = {ConvolutionKernel::sparse_columns, ConvolutionKernel::sparse_images,
-                                         ConvolutionKernel::panel_columns,  ConvolutionKernel::panel_images,
-                                         ConvolutionKernel::depthwise,      ConvolutionKernel::winograd,
-                                         ConvolutionKernel::winograd4};
-constexpr const char* NAMES[] = {"sparse_columns", "sparse_images", "panel_columns",
-                                 "panel_images",   "depthwise",     "winograd",
-                                 "winograd4"};
-
 long cases = 0;
 
 std::vector<float> computed(const Step& step, const Memory& memory, Guarded& output, std::int64_t pieces,
@@ -117,9 +109,9 @@ void check_all(const Case& c, std::int64_t images, std::mt19937& random) {
       random, static_cast<std::size_t>(s.images * s.in_channels * s.in_height * s.in_width), 0.9, false);
   const std::vector<float> bias = random_floats(random, static_cast<std::size_t>(s.out_channels), 1.0, false);
   for (const Isa isa : isas()) {
-    for (const ConvolutionKernel kernel : KERNELS) {
+    for (const ConvolutionKernel kernel : CONVOLUTION_KERNELS) {
       const std::string what = std::string("pooled ") + c.what + " x" + std::to_string(images) + " " +
-                               NAMES[static_cast<int>(kernel)] + " " + name(isa);
+                               CONVOLUTION_NAMES[static_cast<int>(kernel)] + " " + name(isa);
       const bool lanes = kernel < ConvolutionKernel::depthwise;
       const bool of_images = kernel == ConvolutionKernel::sparse_images || kernel == ConvolutionKernel::panel_images;
       expect(applicable(kernel, s, isa) == (lanes && (!of_images || images > 1)), what + ": applicable?");

@@ -14,7 +14,9 @@
 
 #include "secateur/isa.h"
 #include "secateur/matrix.h"
+#include "secateur/names.h"
 #include "secateur/step.h"
+#include "secateur/weighted.h"
 
 namespace secateur::testing {
 
@@ -207,6 +209,11 @@ inline std::vector<float> random_floats(std::mt19937& random, std::size_t count,
 }
 
 // |computed - exact| <= 2 (terms + 4) eps (|W| |x|): one rounding a term, in any order, and those of bias and residual.
+inline constexpr ConvolutionKernel CONVOLUTION_KERNELS[] = {
+    ConvolutionKernel::sparse_columns, ConvolutionKernel::sparse_images, ConvolutionKernel::panel_columns,
+    ConvolutionKernel::panel_images,   ConvolutionKernel::depthwise,     ConvolutionKernel::winograd,
+    ConvolutionKernel::winograd4};
+
 inline bool within_bound(float computed, double exact, double magnitude, double terms) {
   return std::fabs(static_cast<double>(computed) - exact) <= 2.0 * (terms + 4.0) * 0x1p-24 * magnitude + 1e-37;
 }

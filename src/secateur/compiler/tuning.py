@@ -31,7 +31,7 @@ _HOPELESS = 3.0
 # A linear layer above this density is not worth trying by columns.
 _COLUMNS_BELOW = 0.7
 # Of the packed weights' bytes. Convolutions are packed anew when a file is loaded, linear layers stay in it:
-# with this much besides, AlexNet and VGG-16 take less than 1.15 times their files.
+# with this much besides, AlexNet and VGG-16 are loaded in less than 1.15 times their files.
 _TRANSFORMED_SHARE = 0.5
 
 
