@@ -28,8 +28,8 @@ _TORCHVISION_NAMES = {
     "classifier.6": "fc8",
 }
 
-# Channels of the convolutions; None is a pooling.
-_CIFAR_PLAN = (64, 64, None, 128, 128, None, 256, 256, 256, None, 512, 512, 512, None, 512, 512, 512, None)
+# Channels of the convolutions, as multiples of the first one's; None is a pooling.
+_CIFAR_PLAN = (1, 1, None, 2, 2, None, 4, 4, 4, None, 8, 8, 8, None, 8, 8, 8, None)
 
 
 def vgg16_from_torchvision(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -151,6 +151,7 @@ class VGG16Cifar(nn.Module):
 
     Args:
         num_classes: Width of the last layer.
+        width: Channels of the first convolution, at least 1; 64 was published.
 
     Example:
         >>> import torch
@@ -159,19 +160,20 @@ class VGG16Cifar(nn.Module):
         torch.Size([1, 10])
     """
 
-    def __init__(self, num_classes: int = 10) -> None:
+    def __init__(self, num_classes: int = 10, width: int = 64) -> None:
         super().__init__()
         parts: list[nn.Module] = []
         inputs = 3
-        for width in _CIFAR_PLAN:
-            if width is None:
+        for multiple in _CIFAR_PLAN:
+            if multiple is None:
                 parts.append(nn.MaxPool2d(2))
                 continue
-            parts += [convolution(inputs, width, 3), nn.BatchNorm2d(width), nn.ReLU()]
-            inputs = width
+            outputs = multiple * width
+            parts += [convolution(inputs, outputs, 3), nn.BatchNorm2d(outputs), nn.ReLU()]
+            inputs = outputs
         self.features = nn.Sequential(*parts)
         self.flatten = nn.Flatten()
-        self.fc = nn.Linear(512, num_classes)
+        self.fc = nn.Linear(inputs, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of a batch.

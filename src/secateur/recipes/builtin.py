@@ -19,6 +19,8 @@ RECIPES: Mapping[str, str] = {
     "alexnet-short": "AlexNet to 9x in the epochs of one training: LAMP scores, one gradual cut",
     "vgg-16": "the paper's VGG-16 on ImageNet: FC, then CONV, then the whole, in five rounds to 13x",
     "vgg-16-short": "VGG-16 to 13x in fewer epochs than one training: LAMP scores, one gradual cut",
+    "resnet-20": "ResNet-20 on CIFAR-10: LAMP scores, five rounds from 2x to 32x",
+    "vgg-16-cifar": "the VGG-16 of CIFAR-10: LAMP scores, five rounds from 2x to 32x",
     "demo": "LeNet-300-100 on a few thousand digits, in a few minutes",
 }
 
