@@ -1,4 +1,4 @@
-"""A recipe over seeds on CIFAR-10, beside dense networks: ``python -m benchmarks.cifar resnet-20 --data DIR``.
+"""A recipe over seeds on CIFAR-10, beside dense networks: ``python -m benchmarks.cifar resnet-20 ...``.
 
 Beside the pruned network at each compression stand two dense ones: the same network trained for as many
 epochs as the dense phases and all rounds have together, in one go, so that its learning rate falls once; and
@@ -13,29 +13,36 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import final
+from typing import Any, final
 
 import numpy as np
 import torch
+from filelock import FileLock
 from numpy.typing import NDArray
 
+from benchmarks.seeds import difference, spread
 from secateur.networks import NETWORKS
 from secateur.pruning.layers import select_weights
 from secateur.recipes.builtin import builtin_recipe
+from secateur.recipes.cut import GlobalCut
 from secateur.recipes.data import load_task
 from secateur.recipes.driver import train_dense, train_prune_retrain
 from secateur.recipes.plan import Plan, Recipe
-from secateur.recipes.result import RunResult
+from secateur.recipes.result import RunResult, read_result
+from secateur.records import content_hash, provenance
+from secateur.storage import write_json
 from secateur.training.checkpoint import load_weights, save_weights
 from secateur.training.evaluation import evaluate
 from secateur.training.phase import Phase
 from secateur.training.task import Task
 
 RECIPES = ("resnet-20", "vgg-16-cifar")
+Errors = NDArray[np.bool_]  # [test images], True where a network is wrong
+_TEST_ERRORS = "test-errors.safetensors"
 
 
 @final
@@ -94,6 +101,7 @@ def baselines(recipe: Recipe) -> list[Baseline]:
         [(16, 10), (11, 6), (8, 7), (6, 8), (4, 9), (3, 10)]
     """
     plan = recipe.plan
+    assert isinstance(plan.cut, GlobalCut)
     dense, retrain = (sum(phase.epochs for phase in phases) for phases in (plan.dense, plan.retrain))
     whole = weights(recipe.model, None)
     candidates = {width: weights(recipe.model, width) for width in range(1, 128)}
@@ -120,32 +128,120 @@ def weights(network: str, width: int | None) -> int:
 
 def run_pruned(recipe: Recipe, task: Task, seed: int, runs: Path) -> RunResult:
     """The recipe's run, in a folder of its own."""
-    factory = partial(NETWORKS[recipe.model].factory, num_classes=10)
+    factory = partial(NETWORKS[recipe.model].factory, num_classes=task.classes)
     folder = runs / f"{recipe.name}-pruned-seed{seed}"
     return train_prune_retrain(
         factory, task, recipe.plan, folder, seed=seed, name=recipe.name, save_every=60.0
     )
 
 
-def run_baseline(recipe: Recipe, baseline: Baseline, task: Task, seed: int, runs: Path) -> NDArray[np.bool_]:
+def run_baseline(recipe: Recipe, baseline: Baseline, task: Task, seed: int, runs: Path) -> Errors:
     """A dense network's run, in a folder of its own.
 
     Returns:
         [test images], True where it is wrong.
     """
-    factory = partial(NETWORKS[recipe.model].factory, num_classes=10, width=baseline.width)
+    factory = partial(NETWORKS[recipe.model].factory, num_classes=task.classes, width=baseline.width)
     name = f"{recipe.name}-{baseline.name}"
     phase = recipe.plan.dense[0].model_copy(update={"epochs": baseline.epochs})
     plan: Plan = recipe.plan.model_copy(update={"dense": (phase,)})
     folder, state = train_dense(
         factory, task, plan, runs / f"{name}-seed{seed}", seed=seed, name=name, save_every=60.0
     )
-    kept = folder / "test-errors.safetensors"
-    if not kept.exists():
+    if not (folder / _TEST_ERRORS).exists():
         model = factory()
         model.load_state_dict(dict(state.model))
-        save_weights(kept, {"dense": evaluate(model, task.test()).wrong.to(torch.uint8)})
-    return load_weights(kept)["dense"].numpy().astype(bool)
+        save_weights(folder / _TEST_ERRORS, {"dense": evaluate(model, task.test()).wrong.to(torch.uint8)})
+    return _wrong(folder, "dense")
+
+
+def summary(recipe: Recipe, runs: Path) -> dict[str, Any]:
+    """What the runs that are finished come to, over their seeds.
+
+    Args:
+        recipe: The recipe.
+        runs: Where their folders lie.
+
+    Returns:
+        JSON values: the dense network, the one that was trained as long, and a point for every round.
+        Differences are in percentage points, over the seeds that both have; None where none has.
+    """
+    longer, *narrow = baselines(recipe)
+    folders = _by_seed(runs, f"{recipe.name}-pruned", "result.json")
+    results = {seed: read_result(folder) for seed, folder in folders.items()}
+    stages = ["dense", *(f"round-{number:02d}" for number in range(1, recipe.plan.rounds + 1))]
+    wrong = {stage: {seed: _wrong(folder, stage) for seed, folder in folders.items()} for stage in stages}
+    as_long = _baseline_errors(recipe, longer, runs)
+    points = []
+    for number, baseline in enumerate(narrow, start=1):
+        pruned, thin = wrong[stages[number]], _baseline_errors(recipe, baseline, runs)
+        curve = [result.record["curve"][number] for result in results.values()]
+        points.append(
+            {
+                "compression": spread([point["compression"] for point in curve]),
+                "kept": spread([point["kept"] for point in curve]),
+                "epochs": baseline.epochs,
+                "error": _error(pruned),
+                "less_dense": _less(pruned, wrong["dense"]),
+                "less_longer": _less(pruned, as_long),
+                "narrow": {
+                    "width": baseline.width,
+                    "weights": weights(recipe.model, baseline.width),
+                    "error": _error(thin),
+                },
+                "less_narrow": _less(pruned, thin),
+            }
+        )
+    return {
+        "seeds": sorted(results),
+        "weights": weights(recipe.model, None),
+        "dense": {"epochs": recipe.plan.dense[0].epochs, "error": _error(wrong["dense"])},
+        "longer": {"epochs": longer.epochs, "error": _error(as_long)},
+        "curve": points,
+    }
+
+
+def _by_seed(runs: Path, name: str, needed: str) -> dict[int, Path]:
+    found = {int(path.name.rpartition("seed")[2]): path for path in runs.glob(f"{name}-seed*")}
+    return {seed: found[seed] for seed in sorted(found) if (found[seed] / needed).exists()}
+
+
+def _baseline_errors(recipe: Recipe, baseline: Baseline, runs: Path) -> dict[int, Errors]:
+    folders = _by_seed(runs, f"{recipe.name}-{baseline.name}", _TEST_ERRORS)
+    return {seed: _wrong(folder, "dense") for seed, folder in folders.items()}
+
+
+def _wrong(folder: Path, stage: str) -> Errors:
+    return load_weights(folder / _TEST_ERRORS)[stage].numpy().astype(bool)
+
+
+def _error(wrong: Mapping[int, Errors]) -> dict[str, Any] | None:
+    return spread([100 * float(each.mean()) for each in wrong.values()]) if wrong else None
+
+
+def _less(pruned: Mapping[int, Errors], dense: Mapping[int, Errors]) -> dict[str, Any] | None:
+    both = sorted(set(pruned) & set(dense))
+    return difference([dense[seed] for seed in both], [pruned[seed] for seed in both]) if both else None
+
+
+def write_summary(path: Path, recipe: Recipe, runs: Path, command: str) -> None:
+    """Write what the finished runs come to, with their provenance."""
+    settings = recipe.model_dump(mode="json")
+    folders = _by_seed(runs, f"{recipe.name}-pruned", "result.json")
+    records = [read_result(folder).record for folder in folders.values()]
+    wanted = ("seed", "error", "curve", "provenance", "seconds")
+    write_json(
+        path,
+        {
+            "command": command,
+            "settings": settings,
+            "provenance": provenance(
+                configuration_hash=content_hash(settings), seed=0, threads=torch.get_num_threads()
+            ).to_json(),
+            "summary": summary(recipe, runs),
+            "runs": [{key: record[key] for key in wanted} for record in records],
+        },
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -158,21 +254,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--epochs", type=int, nargs=2, metavar=("DENSE", "ROUND"), help="instead of the recipe's"
     )
     parser.add_argument("--runs", type=Path, default=Path("runs") / "cifar", help="where the run folders lie")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the summary goes, if anywhere")
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
     recipe = builtin_recipe(given.recipe)
+    command = f"python -m benchmarks.cifar {given.recipe} --data DIR"
     if given.epochs is not None:
         recipe = shortened(recipe, *given.epochs)
+        command += f" --epochs {given.epochs[0]} {given.epochs[1]}"
+    if given.json is not None:
+        command += f" --json benchmarks/results/{given.json.name}"
     task = load_task(recipe.data, given.data)
-    for seed in given.seeds:
-        result = run_pruned(recipe, task, seed, given.runs)
-        for point in result.record["curve"]:
-            print(f"seed {seed} {point['compression']:5.1f}x  {100 - point['test_error']:.2f} %", flush=True)
-    for baseline in baselines(recipe):
+    for contestant in (None, *baselines(recipe)):
         for seed in given.seeds:
-            wrong = run_baseline(recipe, baseline, task, seed, given.runs)
-            print(f"seed {seed} {baseline}  {100 - 100 * wrong.mean():.2f} %", flush=True)
+            if contestant is None:
+                error = run_pruned(recipe, task, seed, given.runs).pruned_error
+            else:
+                error = 100 * float(run_baseline(recipe, contestant, task, seed, given.runs).mean())
+            print(f"seed {seed} {contestant or 'pruned'}: {100 - error:.2f} % right", flush=True)
+            if given.json is not None:
+                with FileLock(given.runs / ".summary.lock"):
+                    write_summary(given.json, recipe, given.runs, command)
 
 
 if __name__ == "__main__":

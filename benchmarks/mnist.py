@@ -7,25 +7,23 @@ processes at once: whichever comes last finds the others' results and writes the
 from __future__ import annotations
 
 import argparse
-import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
-from secateur.analysis.significance import paired_difference
+from benchmarks.seeds import difference, spread
 from secateur.cli.run import find_recipe
-from secateur.datasets import load_dataset
 from secateur.networks import NETWORKS, build_network
+from secateur.recipes.data import load_task
 from secateur.recipes.driver import train_prune_retrain
 from secateur.recipes.plan import Recipe
 from secateur.recipes.result import RunResult
 from secateur.storage import write_json
 from secateur.training.checkpoint import load_weights
-from secateur.training.task import Task, image_task
+from secateur.training.task import Task
 
 
 def run_seed(recipe: Recipe, task: Task, seed: int, runs: Path) -> RunResult:
@@ -45,41 +43,34 @@ def summarise(results: Sequence[RunResult], recipe: Recipe) -> dict[str, Any]:
     records = [result.record for result in results]
     errors = [load_weights(result.folder / "test-errors.safetensors") for result in results]
     stages = sorted(errors[0])
-    wrong = {stage: np.stack([each[stage].numpy().astype(bool) for each in errors]) for stage in stages}
-    difference = paired_difference(wrong["dense"], wrong[stages[-1]])
+    wrong = {stage: [each[stage].numpy().astype(bool) for each in errors] for stage in stages}
     paper = NETWORKS[recipe.model].paper_densities
     return {
         "seeds": [record["seed"] for record in records],
-        "compression": _spread([record["compression"] for record in records]),
-        "kept": _spread([record["weights"]["kept"] for record in records]),
-        "dense_error": _spread([record["error"]["dense"] for record in records]),
-        "pruned_error": _spread([record["error"]["pruned"] for record in records]),
-        "difference": {
-            "mean": difference.mean,
-            "interval": [difference.interval.low, difference.interval.high],
-            "paired_over": {"seeds": difference.seeds, "images": difference.images},
-        },
+        "compression": spread([record["compression"] for record in records]),
+        "kept": spread([record["weights"]["kept"] for record in records]),
+        "dense_error": spread([record["error"]["dense"] for record in records]),
+        "pruned_error": spread([record["error"]["pruned"] for record in records]),
+        "difference": difference(wrong["dense"], wrong[stages[-1]]),
         "layers": [
             {
                 "name": layer["name"],
-                "density": _spread(
-                    [record["layers"][index]["kept"] / layer["weights"] for record in records]
-                ),
+                "density": spread([record["layers"][index]["kept"] / layer["weights"] for record in records]),
                 "paper_density": paper.get(layer["name"]),
             }
             for index, layer in enumerate(records[0]["layers"])
         ],
         "curve": [
             {
-                "compression": _spread([record["curve"][index]["compression"] for record in records]),
-                "validation_error": _spread(
+                "compression": spread([record["curve"][index]["compression"] for record in records]),
+                "validation_error": spread(
                     [record["curve"][index]["validation_error"] for record in records]
                 ),
-                "test_error": _spread([record["curve"][index]["test_error"] for record in records]),
+                "test_error": spread([record["curve"][index]["test_error"] for record in records]),
             }
             for index in range(len(records[0]["curve"]))
         ],
-        "minutes": _spread([sum(record["seconds"].values()) / 60 for record in records]),
+        "minutes": spread([sum(record["seconds"].values()) / 60 for record in records]),
     }
 
 
@@ -95,11 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parsed = parser.parse_args(arguments)
     torch.set_num_threads(parsed.threads)
     recipe = find_recipe(parsed.recipe)
-    task = image_task(
-        load_dataset(recipe.data.name, parsed.data),
-        validation=recipe.data.validation,
-        shift=recipe.data.shift,
-    )
+    task = load_task(recipe.data, parsed.data)
     results = []
     for seed in parsed.seeds:
         result = run_seed(recipe, task, seed, parsed.runs)
@@ -122,19 +109,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 "runs": [dict(result.record) for result in results],
             },
         )
-
-
-def _spread(values: Sequence[float | None]) -> Mapping[str, Any] | None:
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
-        return None
-    return {
-        "mean": statistics.fmean(known),
-        "deviation": statistics.stdev(known) if len(known) > 1 else None,
-        "low": min(known),
-        "high": max(known),
-        "each": known,
-    }
 
 
 if __name__ == "__main__":

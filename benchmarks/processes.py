@@ -20,7 +20,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 import yaml
 
 from benchmarks.imagenet_phases import RECIPES, normal_weights, shortened, some_pictures
@@ -78,6 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("recipe", choices=RECIPES)
     parser.add_argument("--data", type=Path, required=True, help="pictures in ImageNet's layout")
     parser.add_argument("--processes", type=int, default=2, help="how many are compared with one (2)")
+    parser.add_argument("--classes", type=int, default=10, help="of the folder's (10)")
     parser.add_argument("--train", type=int, default=4, help="training pictures of each class (4)")
     parser.add_argument("--test", type=int, default=1, help="test pictures of each class (1)")
     parser.add_argument("--batch", type=int, default=15, help="pictures a step (15)")
@@ -86,7 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     load_before = os.getloadavg()[0]
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        classes = some_pictures(given.data, folder / "pictures", given.train, given.test)
+        classes = some_pictures(given.data, folder / "pictures", given.classes, given.train, given.test)
         recipe = one_round_without_dropout(shortened(builtin_recipe(given.recipe), given.batch, classes))
         normal_weights(recipe.model, classes, folder / "start.safetensors")
         (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
@@ -102,18 +102,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if worst > AGREEMENT:
         raise SystemExit(f"losses are apart by {worst:.1e} > {AGREEMENT}")
     if given.json is not None:
-        settings = {key: getattr(given, key) for key in ("recipe", "processes", "train", "test", "batch")}
+        names = ("recipe", "processes", "classes", "train", "test", "batch")
+        settings = {name: getattr(given, name) for name in names}
         write_json(
             given.json,
             {
                 "provenance": provenance(
                     configuration_hash=content_hash(settings), seed=0, threads=1
                 ).to_json(),
-                "command": f"python -m benchmarks.processes {given.recipe} --data cifar10 --processes "
-                f"{given.processes} --train {given.train} --test {given.test} --batch {given.batch}",
+                "command": f"python -m benchmarks.processes {given.recipe} --data DIR "
+                + " ".join(f"--{name} {settings[name]}" for name in names[1:])
+                + f" --json benchmarks/results/{given.json.name}",
                 "settings": settings,
                 "load_average_before": round(load_before, 2),
-                "torch": str(torch.__version__),
                 "seconds": seconds,
                 "losses": apart,
                 "masks_differing": differing,

@@ -19,7 +19,7 @@ def latency_rows(bench: Json) -> list[tuple[str, ...]]:
         Cells: work, batch, ours in ms, the fastest peer and its ms, the ratio with its interval, then every
         other peer that agreed with the reference.
     """
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for (work, batch), timed in _by_work(bench).items():
         ours = timed.get(OURS)
         peers = sorted(
@@ -51,7 +51,7 @@ def size_rows(bench: Json) -> list[tuple[str, ...]]:
     Returns:
         Cells: work, file, dense file, memory when running, ONNX Runtime's, milliseconds to load, its.
     """
-    rows = []
+    rows: list[tuple[str, ...]] = []
     seen: set[str] = set()
     for (work, _), timed in _by_work(bench).items():
         ours, dense = timed.get(OURS), timed.get("onnxruntime")

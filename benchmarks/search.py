@@ -26,7 +26,7 @@ import torch
 from filelock import FileLock
 
 from benchmarks.masks_cost import ROOT
-from secateur.analysis.significance import paired_difference
+from benchmarks.seeds import difference
 from secateur.datasets import load_dataset
 from secateur.networks import NETWORKS, build_network
 from secateur.pruning.layers import select_weights
@@ -223,11 +223,12 @@ def _difference(
         last = list(result.record["seconds"])[-1]
         return errors[stage or last].numpy().astype(bool)
 
-    found = paired_difference(
-        np.stack([wrong(first_of[seed], first) for seed in seeds]),
-        np.stack([wrong(second_of[seed], None) for seed in seeds]),
-    )
-    return {"mean": found.mean, "interval": [found.interval.low, found.interval.high], "seeds": list(seeds)}
+    return {
+        **difference(
+            [wrong(first_of[seed], first) for seed in seeds], [wrong(second_of[seed], None) for seed in seeds]
+        ),
+        "seeds": list(seeds),
+    }
 
 
 def _mean(values: Sequence[float]) -> dict[str, Any]:

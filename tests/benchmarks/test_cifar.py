@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+from benchmarks import cifar
+from secateur.recipes.builtin import builtin_recipe
+from secateur.recipes.plan import Recipe
+from tests.datasets.picture_files import make_folder
+
+
+@pytest.fixture(autouse=True)
+def _threads_restored() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def one_round(name: str) -> Recipe:
+    recipe = builtin_recipe(name)
+    data = recipe.data.model_copy(update={"validation": 4})
+    plan = recipe.plan.model_copy(update={"rounds": 1})
+    return recipe.model_copy(update={"data": data, "plan": plan})
+
+
+@pytest.mark.parametrize("name", cifar.RECIPES)
+def test_narrow_networks_have_about_as_many_weights_as_were_kept(name: str) -> None:
+    recipe = builtin_recipe(name)
+    longer, *narrow = cifar.baselines(recipe)
+    whole = cifar.weights(recipe.model, None)
+    assert cifar.weights(recipe.model, longer.width) == whole
+    assert longer.epochs == narrow[-1].epochs
+    for halvings, baseline in enumerate(narrow, start=1):
+        assert cifar.weights(recipe.model, baseline.width) == pytest.approx(whole / 2**halvings, rel=0.15)
+
+
+def test_runs_are_resumed_and_summed_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(cifar, "builtin_recipe", one_round)
+    data = make_folder(tmp_path / "cifar", {"train": 4, "test": 3}, size=(32, 32))
+    words = ["resnet-20", "--data", str(data), "--epochs", "1", "1", "--seeds", "0", "1"]
+    words += ["--runs", str(tmp_path / "runs"), "--json", str(tmp_path / "found.json")]
+    cifar.main(words)
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert found["command"].endswith("resnet-20 --data DIR --epochs 1 1 --json benchmarks/results/found.json")
+    summary = found["summary"]
+    assert summary["seeds"] == [run["seed"] for run in found["runs"]] == [0, 1]
+    assert (summary["dense"]["epochs"], summary["longer"]["epochs"]) == (1, 2)
+    (point,) = summary["curve"]
+    assert point["compression"]["mean"] == pytest.approx(32, rel=0.02)
+    assert point["narrow"]["weights"] == cifar.weights("resnet-20", point["narrow"]["width"])
+    for other, less in (
+        (summary["dense"], "dense"),
+        (summary["longer"], "longer"),
+        (point["narrow"], "narrow"),
+    ):
+        expected = point["error"]["mean"] - other["error"]["mean"]
+        assert point[f"less_{less}"]["mean"] == pytest.approx(expected)
+    before = capsys.readouterr().out
+    cifar.main(words)
+    assert capsys.readouterr().out == before
+    assert json.loads((tmp_path / "found.json").read_text())["summary"] == summary
