@@ -150,6 +150,32 @@ def test_names_with_brackets_are_shown_as_they_are(
     assert capsys.readouterr().out.count(layer) == 2
 
 
+def test_no_number_is_cut_on_a_terminal_of_80_columns_nor_in_a_pipe(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weight = helper.make_tensor("w", TensorProto.FLOAT, [512, 512, 3, 3], np.ones(512 * 512 * 9, np.float32))
+    name = "/a/name/as/exporters/of/deep/networks/make/them/layer4/layer4.2/conv3/Conv"
+    node = helper.make_node("Conv", ["x", "w"], ["y"], name=name, pads=[1] * 4)
+    x, y = (
+        helper.make_tensor_value_info(value, TensorProto.FLOAT, ["batch", 512, 14, 14])
+        for value in ("x", "y")
+    )
+    save(helper.make_model(helper.make_graph([node], "deep", [x], [y], [weight])), tmp_path / "deep.onnx")
+    target = tmp_path / "deep.secateur"
+    assert main(["export", str(tmp_path / "deep.onnx"), "-o", str(target), "--no-measure"]) == 0
+    (kernel,) = (each.kernel for each in sc.load(target).kernels())
+    for columns in (80, None):
+        capsys.readouterr()
+        monkeypatch.delenv("COLUMNS", raising=False)
+        if columns is not None:
+            monkeypatch.setenv("COLUMNS", str(columns))
+        assert main(["info", str(target)]) == 0
+        said = capsys.readouterr().out
+        for shown in ("512x512x3x3", "100.0", "dense", "9,437", kernel):
+            assert shown in said
+        assert "…" not in said
+
+
 def test_shipping_says_kilobytes_and_microseconds(
     run_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

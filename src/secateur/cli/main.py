@@ -34,6 +34,8 @@ _VERBS = {
     ),
 }
 
+_LOG_WIDTH = 120  # of tables in a file or a pipe, where rich's own 80 columns would cut numbers
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line.
@@ -63,8 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rich.console import Console  # noqa: PLC0415  # see above
 
     name, is_first = _speaker()
+    console = Console(quiet=not is_first)
+    if not console.is_terminal and "COLUMNS" not in os.environ:
+        console.width = _LOG_WIDTH
     try:
-        status: int = import_module(_VERBS[parsed.verb][0]).run(parsed, Console(quiet=not is_first))
+        status: int = import_module(_VERBS[parsed.verb][0]).run(parsed, console)
     except InterruptedRunError as error:
         print(f"\n{name}: {error}", file=sys.stderr)
         return 130
