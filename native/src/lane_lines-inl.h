@@ -11,13 +11,17 @@ namespace {
 // What is read of the lanes is the same for every channel, so it is worked out once.
 struct PackBlock {
   std::int64_t starts[8];
-  EightMask masks[8];
-  bool full;
+  EightMask masks[8];  // of a full block: unset
 };
 
-inline PackBlock plan_block(const PackLines& lines, std::int64_t first, std::int64_t i) {
+inline PackBlock full_block(const PackLines& lines, std::int64_t first, std::int64_t i) {
   PackBlock block;
-  block.full = true;
+  for (int k = 0; k < 8; ++k) block.starts[k] = lines.starts[first + k] + i;
+  return block;
+}
+
+inline PackBlock partial_block(const PackLines& lines, std::int64_t first, std::int64_t i) {
+  PackBlock block;
   for (int k = 0; k < 8; ++k) {
     const std::int64_t begin = lines.begin[first + k] > i ? lines.begin[first + k] - i : 0;
     const std::int64_t end = lines.end[first + k] - i < 8 ? lines.end[first + k] - i : 8;
@@ -25,7 +29,6 @@ inline PackBlock plan_block(const PackLines& lines, std::int64_t first, std::int
     // Where nothing is read the address is one that could be.
     block.starts[k] = any ? lines.starts[first + k] + i : 0;
     block.masks[k] = any ? eight_mask(begin, end) : eight_mask(0, 0);
-    block.full = block.full && begin == 0 && end == 8;
   }
   return block;
 }
@@ -53,9 +56,18 @@ void pack_block(const PackLines& lines, const PackBlock& block, std::int64_t fir
 
 void pack_lines(const PackLines& lines) {
   for (std::int64_t first = 0; first < LANES; first += 8) {
+    std::int64_t full_begin = 0;
+    std::int64_t full_end = lines.count;
+    for (std::int64_t k = first; k < first + 8; ++k) {
+      if (lines.begin[k] > full_begin) full_begin = lines.begin[k];
+      if (lines.end[k] < full_end) full_end = lines.end[k];
+    }
     for (std::int64_t i = 0; i < lines.count; i += 8) {
-      const PackBlock block = plan_block(lines, first, i);
-      block.full ? pack_block<true>(lines, block, first, i) : pack_block<false>(lines, block, first, i);
+      if (full_begin <= i && i + 8 <= full_end) {
+        pack_block<true>(lines, full_block(lines, first, i), first, i);
+      } else {
+        pack_block<false>(lines, partial_block(lines, first, i), first, i);
+      }
     }
   }
 }

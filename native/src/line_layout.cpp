@@ -1,5 +1,8 @@
 #include "line_layout.h"
 
+#include <numeric>
+#include <utility>
+
 #include "matrix_entries.h"
 
 namespace secateur {
@@ -18,7 +21,7 @@ void take_values(OwnedLines& lines, const Matrix& matrix, std::size_t entries) {
 }  // namespace
 
 std::size_t OwnedLines::size() const {
-  return static_cast<std::size_t>(view.entries * value_bytes(view.type)) + bytes.size() +
+  return (values == nullptr ? 0 : static_cast<std::size_t>(view.entries * value_bytes(view.type))) + bytes.size() +
          positions.size() * sizeof(std::uint16_t) + starts.size() * sizeof(std::uint32_t);
 }
 
@@ -51,6 +54,26 @@ OwnedLines to_gaps(const Matrix& matrix) {
   out.view.values = out.values.get();
   out.view.indices = out.bytes.data();
   out.view.starts = out.starts.data();
+  return out;
+}
+
+OwnedLines to_positions(const Matrix& matrix) {
+  OwnedLines out;
+  out.view = matrix;
+  out.view.layout = LayoutKind::index16;
+  // Fillers of gap8 are not visited: they point to the first position, with their zero.
+  out.positions.assign(static_cast<std::size_t>(matrix.entries), 0);
+  std::vector<std::uint32_t> counts(static_cast<std::size_t>(matrix.lines) + 1, 0);
+  each_nonzero(matrix, [&](std::int64_t line, std::int64_t position, std::int64_t entry) {
+    out.positions[static_cast<std::size_t>(entry)] = static_cast<std::uint16_t>(position);
+    ++counts[static_cast<std::size_t>(line) + 1];
+  });
+  if (matrix.layout == LayoutKind::bitmask) {
+    std::partial_sum(counts.begin(), counts.end(), counts.begin());
+    out.starts = std::move(counts);
+    out.view.starts = out.starts.data();
+  }
+  out.view.indices = out.positions.data();
   return out;
 }
 

@@ -9,7 +9,7 @@
 
 namespace secateur {
 
-// A matrix that owns its arrays. Moving it keeps the view's pointers good.
+// A matrix that owns its arrays, but for the values where `values` is empty. Moving it keeps the view's pointers good.
 struct OwnedLines {
   Matrix view;
   AlignedBytes values;
@@ -22,6 +22,9 @@ struct OwnedLines {
 
 // The same lines as gaps of a byte.
 OwnedLines to_gaps(const Matrix& matrix);
+
+// The same lines as positions, of at most 65536; the values stay where they are.
+OwnedLines to_positions(const Matrix& matrix);
 
 // Lines become positions and positions lines, as index16: at most 65536 lines.
 OwnedLines transposed(const Matrix& matrix);

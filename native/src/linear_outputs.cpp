@@ -11,23 +11,29 @@ namespace {
 constexpr std::int64_t SMALL_ENTRIES = 30'000;
 constexpr std::int64_t SMALL_DENSE_BYTES = 400'000;
 constexpr std::int64_t ITEMS = 16;
+constexpr std::int64_t MAX_POSITIONS = 65536;  // of index16
 
 class GatherLinear final : public WeightedStep {
  public:
   GatherLinear(const WeightedKernels& kernels, const LinearShape& shape, const Matrix& weights, const LayerRefs& refs)
       : kernels_(kernels), shape_(shape), refs_(refs), view_(weights) {
-    if (weights.layout == LayoutKind::bitmask) {
-      owned_ = to_gaps(weights);
-      view_ = owned_.view;
-    }
     const bool small = view_.layout == LayoutKind::dense
                            ? view_.entries * value_bytes(view_.type) * shape.rows <= SMALL_DENSE_BYTES
                            : view_.entries * shape.rows <= SMALL_ENTRIES;
+    const bool gaps_or_bits = weights.layout == LayoutKind::gap8 || weights.layout == LayoutKind::bitmask;
+    if (small && gaps_or_bits && weights.length <= MAX_POSITIONS) {
+      // A fifth faster than gaps, where a byte more an entry takes no room that matters.
+      owned_ = to_positions(weights);
+      view_ = owned_.view;
+    } else if (weights.layout == LayoutKind::bitmask) {
+      owned_ = to_gaps(weights);
+      view_ = owned_.view;
+    }
     // Four lines go side by side.
     lines_ = small ? shape.out : std::max<std::int64_t>(4, (shape.out / ITEMS + 3) / 4 * 4);
   }
 
-  std::size_t packed_bytes() const noexcept override { return owned_.view.values == nullptr ? 0 : owned_.size(); }
+  std::size_t packed_bytes() const noexcept override { return owned_.size(); }
   std::int64_t items() const noexcept override { return (shape_.out + lines_ - 1) / lines_; }
   std::size_t scratch_bytes() const noexcept override {
     return aligned_up(static_cast<std::size_t>(lines_) * sizeof(float));

@@ -12,22 +12,6 @@ void widen(const void* values, ValueType type, std::int64_t count, float* out);
 // Half values are widened some at a time, so that the loops over entries know floats alone.
 constexpr std::int64_t CHUNK = 128;
 
-template <class Entry>
-inline void each_entry(const void* values, ValueType type, std::int64_t begin, std::int64_t end, Entry entry) {
-  if (type == ValueType::float32) {
-    const float* const floats = static_cast<const float*>(values);
-    for (std::int64_t e = begin; e < end; ++e) entry(e, floats[e]);
-    return;
-  }
-  const std::uint16_t* const halves = static_cast<const std::uint16_t*>(values);
-  float chunk[CHUNK];
-  for (std::int64_t first = begin; first < end; first += CHUNK) {
-    const std::int64_t count = end - first < CHUNK ? end - first : CHUNK;
-    widen(halves + first, type, count, chunk);
-    for (std::int64_t i = 0; i < count; ++i) entry(first + i, chunk[i]);
-  }
-}
-
 // Entries of one line, as floats. Four at a time: their sums are distinct, so that no load waits for a store.
 inline float* scatter_gaps(const std::uint8_t* gaps, const float* values, std::int64_t count, float x, float* sum) {
   std::int64_t e = 0;
@@ -133,27 +117,41 @@ void scatter_lines(const ScatterLines& lines) {
   }
 }
 
-// One line of gap8 or index16, from where it is to `end`.
+// One line of gap8 or index16, from where it is to `end`. Two sums, of the entries in even and in odd places, whatever
+// lines go beside it: what a line comes to does not depend on them.
 struct LineWalk {
   const float* x;  // gap8: at the last position taken
   std::int64_t entry;
   std::int64_t end;
-  float sum;
+  float even;
+  float odd;
 };
 
 template <LayoutKind LAYOUT>
-inline void take(LineWalk& walk, const void* indices, const float* values) {
+inline const float* position(LineWalk& walk, const void* indices, std::int64_t entry) {
   if constexpr (LAYOUT == LayoutKind::gap8) {
-    walk.x += static_cast<const std::uint8_t*>(indices)[walk.entry] + 1;
-    walk.sum = __builtin_fmaf(values[walk.entry], *walk.x, walk.sum);
+    return walk.x += static_cast<const std::uint8_t*>(indices)[entry] + 1;
   } else {
-    walk.sum =
-        __builtin_fmaf(values[walk.entry], walk.x[static_cast<const std::uint16_t*>(indices)[walk.entry]], walk.sum);
+    return walk.x + static_cast<const std::uint16_t*>(indices)[entry];
   }
-  ++walk.entry;
 }
 
-// Four lines side by side hide the latency of each one's sum; what the shortest leaves over is done line by line.
+template <LayoutKind LAYOUT>
+inline void take_two(LineWalk& walk, const void* indices, const float* values) {
+  walk.even = __builtin_fmaf(values[walk.entry], *position<LAYOUT>(walk, indices, walk.entry), walk.even);
+  walk.odd = __builtin_fmaf(values[walk.entry + 1], *position<LAYOUT>(walk, indices, walk.entry + 1), walk.odd);
+  walk.entry += 2;
+}
+
+template <LayoutKind LAYOUT>
+inline void take_rest(LineWalk& walk, const void* indices, const float* values) {
+  while (walk.entry + 2 <= walk.end) take_two<LAYOUT>(walk, indices, values);
+  if (walk.entry < walk.end) {
+    walk.even = __builtin_fmaf(values[walk.entry], *position<LAYOUT>(walk, indices, walk.entry), walk.even);
+  }
+}
+
+// Four lines side by side hide the latency of each one's sums; what the shortest leaves over is done line by line.
 template <LayoutKind LAYOUT>
 void gather_floats(const GatherLines& lines) {
   constexpr std::int64_t TOGETHER = 4;
@@ -164,42 +162,40 @@ void gather_floats(const GatherLines& lines) {
     LineWalk walk[TOGETHER];
     std::int64_t shortest = count < TOGETHER ? 0 : INT64_MAX;
     for (std::int64_t i = 0; i < count; ++i) {
-      walk[i] = {start, lines.starts[first + i], lines.starts[first + i + 1], 0.0f};
+      walk[i] = {start, lines.starts[first + i], lines.starts[first + i + 1], 0.0f, 0.0f};
       if (walk[i].end - walk[i].entry < shortest) shortest = walk[i].end - walk[i].entry;
     }
     LineWalk a = walk[0], b = walk[1], c = walk[2], d = walk[3];
-    for (std::int64_t i = 0; i < shortest; ++i) {
-      take<LAYOUT>(a, lines.indices, values);
-      take<LAYOUT>(b, lines.indices, values);
-      take<LAYOUT>(c, lines.indices, values);
-      take<LAYOUT>(d, lines.indices, values);
+    for (std::int64_t i = 0; i + 2 <= shortest; i += 2) {
+      take_two<LAYOUT>(a, lines.indices, values);
+      take_two<LAYOUT>(b, lines.indices, values);
+      take_two<LAYOUT>(c, lines.indices, values);
+      take_two<LAYOUT>(d, lines.indices, values);
     }
     walk[0] = a, walk[1] = b, walk[2] = c, walk[3] = d;
     for (std::int64_t i = 0; i < count; ++i) {
-      while (walk[i].entry < walk[i].end) take<LAYOUT>(walk[i], lines.indices, values);
-      lines.sums[first - lines.begin + i] = walk[i].sum;
+      take_rest<LAYOUT>(walk[i], lines.indices, values);
+      lines.sums[first - lines.begin + i] = walk[i].even + walk[i].odd;
     }
   }
 }
 
+// Lines of half values, widened a chunk at a time.
+template <LayoutKind LAYOUT>
 void gather_halves(const GatherLines& lines) {
+  constexpr std::int64_t INDEX_BYTES = LAYOUT == LayoutKind::gap8 ? 1 : 2;
+  const auto* const halves = static_cast<const std::uint16_t*>(lines.values);
+  const auto* const indices = static_cast<const std::uint8_t*>(lines.indices);
   for (std::int64_t line = lines.begin; line < lines.end; ++line) {
-    float sum = 0.0f;
-    const std::int64_t begin = lines.starts[line];
-    const std::int64_t end = lines.starts[line + 1];
-    if (lines.layout == LayoutKind::gap8) {
-      const std::uint8_t* const gaps = static_cast<const std::uint8_t*>(lines.indices);
-      const float* x = lines.x - 1;
-      each_entry(lines.values, lines.type, begin, end, [&](std::int64_t e, float value) {
-        x += gaps[e] + 1;
-        sum = __builtin_fmaf(value, *x, sum);
-      });
-    } else {
-      const std::uint16_t* const positions = static_cast<const std::uint16_t*>(lines.indices);
-      each_entry(lines.values, lines.type, begin, end,
-                 [&](std::int64_t e, float value) { sum = __builtin_fmaf(value, lines.x[positions[e]], sum); });
+    LineWalk walk{LAYOUT == LayoutKind::gap8 ? lines.x - 1 : lines.x, 0, 0, 0.0f, 0.0f};
+    float chunk[CHUNK];
+    for (std::int64_t first = lines.starts[line]; first < lines.starts[line + 1]; first += CHUNK) {
+      walk.entry = 0;
+      walk.end = lines.starts[line + 1] - first < CHUNK ? lines.starts[line + 1] - first : CHUNK;
+      widen(halves + first, lines.type, walk.end, chunk);
+      take_rest<LAYOUT>(walk, indices + first * INDEX_BYTES, chunk);
     }
-    lines.sums[line - lines.begin] = sum;
+    lines.sums[line - lines.begin] = walk.even + walk.odd;
   }
 }
 
@@ -259,9 +255,11 @@ void gather_lines(const GatherLines& lines) {
       case ValueType::bfloat16: return dense_product<ValueType::bfloat16>(lines);
     }
   }
-  if (lines.type != ValueType::float32) return gather_halves(lines);
-  if (lines.layout == LayoutKind::gap8) return gather_floats<LayoutKind::gap8>(lines);
-  return gather_floats<LayoutKind::index16>(lines);
+  const bool gaps = lines.layout == LayoutKind::gap8;
+  if (lines.type == ValueType::float32) {
+    return gaps ? gather_floats<LayoutKind::gap8>(lines) : gather_floats<LayoutKind::index16>(lines);
+  }
+  return gaps ? gather_halves<LayoutKind::gap8>(lines) : gather_halves<LayoutKind::index16>(lines);
 }
 
 }  // namespace

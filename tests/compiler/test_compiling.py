@@ -223,6 +223,17 @@ def test_packing_and_examples(exported: Path) -> None:
     given = np.arange(64, dtype=np.float32).reshape(1, 1, 8, 8)
     (repeated,) = examples_at(model.graph, [given], 2)
     assert (repeated == given).all()
+    (instead,) = examples_at(model.graph, [np.zeros((1, 1, 8, 8), np.float32)], 3)
+    assert (instead == drawn).all()  # a shape and no data
+
+
+def test_times_are_remembered_for_inputs_as_sparse_and_for_no_others(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    layer, cache = nn.Linear(64, 64), tmp_path / "kernels.json"
+    images = torch.randn(1, 64)
+    for share, known in ((0.1, 1), (0.12, 1), (0.5, 2)):
+        sc.compile(layer, images * (torch.arange(64) < share * 64), cache=cache)
+        assert len(read_times(cache)) == known
 
 
 def test_contenders_take_turns_and_the_hopeless_are_let_go() -> None:

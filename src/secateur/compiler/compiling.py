@@ -53,7 +53,7 @@ def compile(  # the field's word; nobody needs the built-in beside it
         source: A torch module, the path of an ONNX file, or an ONNX model.
         example_inputs: What the network takes, as an array or tensor or a tuple of them: needed for a torch
             module; for ONNX it is drawn at random if left out. Layers are timed on it, so real data (with
-            their zeros) give the best choice.
+            their zeros) give the best choice; one of a single repeated number is taken for a shape.
         batch: The batch size to be fastest at, or several; the first decides how weights are laid out. The
             program takes any.
         threads: How many threads it will run with; all processors of the process if left out.
@@ -193,20 +193,27 @@ def examples_at(graph: Graph, given: Sequence[NDArray[Any]] | None, batch: int) 
         batch: At least 1.
 
     Returns:
-        An array for every input of the graph; random ones are normally distributed, indices are zero.
+        An array for every input of the graph; random ones are normally distributed, indices are zero. An
+        example of one repeated number, such as ``torch.zeros(1, 3, 224, 224)``, only tells the shape: timed
+        on zeros, kernels that skip zeros would win everywhere.
     """
     draw = np.random.default_rng(0)
     values = {value.name: value for value in graph.values}
     arrays: list[NDArray[Any]] = []
     for place, name in enumerate(graph.inputs):
         shape = resolve(values[name].shape, batch)
-        if given is not None and place < len(given):
-            arrays.append(np.resize(given[place], shape).astype(DTYPES[values[name].dtype]))
+        example = None if given is None or place >= len(given) else np.asarray(given[place])
+        if example is not None and not (values[name].dtype == "float32" and _says_its_shape_alone(example)):
+            arrays.append(np.resize(example, shape).astype(DTYPES[values[name].dtype]))
         elif values[name].dtype == "float32":
             arrays.append(draw.standard_normal(shape).astype(np.float32))
         else:
             arrays.append(np.zeros(shape, DTYPES[values[name].dtype]))
     return arrays
+
+
+def _says_its_shape_alone(example: NDArray[Any]) -> bool:
+    return example.size > 1 and bool((example == example.flat[0]).all())
 
 
 def _told_apart(

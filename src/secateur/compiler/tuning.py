@@ -71,10 +71,10 @@ def tuned(
         best: tuple[float, PackedWeight] | None = None
         for weight in orders:
             layer = _alone(model, node, weight, batch)
-            key = layer_key(node, layer, isa=isa, threads=threads)
+            given = [reaching[name] for name in layer.graph.inputs]
+            key = layer_key(node, layer, reaching[node.source], isa=isa, threads=threads)
             candidates = Program(layer, threads=threads).candidates(node.name)
             if set(remembered.get(key, ())) != set(candidates):
-                given = [reaching[name] for name in layer.graph.inputs]
                 remembered[key] = _times(layer, node, candidates, given, threads)
             times = remembered[key]
             microseconds[node.name] = {**microseconds.get(node.name, {}), **times}
@@ -92,12 +92,13 @@ def tuned(
     return replace(model, weights=weights, choices=(*model.choices, choice))
 
 
-def layer_key(node: WeightedNode, layer: Model, *, isa: str, threads: int) -> str:
+def layer_key(node: WeightedNode, layer: Model, reaching: NDArray[Any], *, isa: str, threads: int) -> str:
     """A name for everything that a layer's times depend on, as far as it is known before they are measured.
 
     Args:
         node: The layer.
         layer: It alone, as a model.
+        reaching: What it is timed on: linear layers have a kernel that skips the zeros in it.
         isa: The instruction set.
         threads: With how many threads.
 
@@ -106,6 +107,7 @@ def layer_key(node: WeightedNode, layer: Model, *, isa: str, threads: int) -> st
     """
     weight = layer.weights[node.weight]
     values = {value.name: value for value in layer.graph.values}
+    live = round(np.count_nonzero(reaching) / reaching.size, 1) if isinstance(node, Linear) else None
     geometry = (node.strides, node.pads, node.dilations, node.groups) if isinstance(node, Convolution) else ()
     return repr(
         (
@@ -121,6 +123,7 @@ def layer_key(node: WeightedNode, layer: Model, *, isa: str, threads: int) -> st
             weight.value_type,
             weight.entries,
             node.residual is not None,
+            live,
         )
     )
 
