@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,7 +10,8 @@ import torch
 
 from secateur.datasets.folders import find_parts
 from secateur.datasets.pictures import Normalisation, PaddedCrop, ResizedCrop, View, decode, draws
-from secateur.errors import ConfigurationError, DataError
+from secateur.errors import ConfigurationError, DataError, PeerError
+from secateur.training import streaming
 from secateur.training.decoded import decoded_task
 from secateur.training.distillation import LiveTeacher, Table, teach
 from secateur.training.loop import run_phases
@@ -176,6 +179,22 @@ def test_damage_that_only_decoding_shows_is_named(tmp_path: Path) -> None:
         message = rf"^{broken}: expected a whole picture, found OSError: [^\n]*; put the undamaged file back"
         with pytest.raises(DataError, match=message):
             list(replace(task, workers=workers).batches(16, 0, "dense"))
+
+
+def test_a_decoder_that_is_killed_is_said_to_be_gone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = os.getpid()
+
+    def killed(*_: object) -> torch.Tensor:
+        assert os.getpid() != trainer
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    monkeypatch.setattr(streaming, "decode", killed)
+    phases = [Phase.model_validate(phase(1, batch_size=8, optimizer={"kind": "sgd", "learning_rate": 0.02}))]
+    with pytest.raises(
+        PeerError, match=r"decodes pictures is gone .* give fewer --workers .* goes on from there"
+    ):
+        run_phases(Net(), streamed(folder, workers=1), phases, seed=0, stage="dense")
 
 
 def test_what_was_left_out_is_on_record(tmp_path: Path) -> None:

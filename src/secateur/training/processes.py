@@ -27,6 +27,7 @@ T = TypeVar("T")
 # Longer than anything one process does while the others wait: a budget of milliseconds is measured for
 # minutes, and a network of gigabytes is written.
 _PATIENCE = timedelta(minutes=30)
+_DECODER = "DataLoader worker"  # how torch begins what it says of one that died
 _SHOWN = 6  # differences in a message
 
 
@@ -195,7 +196,7 @@ class Processes:
 
     @contextmanager
     def noticing(self) -> Iterator[None]:
-        """Say in words when a block fails because another process is gone.
+        """Say in words when a block fails because another process is gone, one that decodes among them.
 
         Raises:
             PeerError: It is.
@@ -205,6 +206,13 @@ class Processes:
         except SecateurError:
             raise
         except RuntimeError as error:
+            # torch's handler of the signal raises it anywhere, not only where a picture is awaited.
+            if str(error).startswith(_DECODER):
+                raise PeerError(
+                    f"a process that decodes pictures is gone ({_in_short(error)}), most often because the "
+                    "system had no memory left: give fewer --workers (0 decodes in the training process), or "
+                    "leave it more memory. What was finished is kept: the same command goes on from there"
+                ) from error
             if self.count == 1 or not _is_about_peers(error):
                 raise
             raise PeerError(
