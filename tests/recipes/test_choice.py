@@ -93,6 +93,24 @@ def test_a_first_cut_goes_as_far_as_the_error_lets_it(trained: nn.Module) -> Non
             weight.copy_(before[name])
 
 
+def test_a_first_cut_is_tried_out_and_goes_no_further_than_asked(trained: nn.Module) -> None:
+    whole, tried = full(trained), []
+
+    def trial(masks: Masks) -> float:
+        tried.append(masks)
+        return -float(masks.kept_of(list(whole)[-1]))  # the one that leaves the last layer the most
+
+    by_scan = cut_to_error(trained, whole, TASK, Weights(), 30.0)
+    choice = cut_to_error(trained, whole, TASK, Weights(), 30.0, trial=trial)
+    assert choice.price <= by_scan.price
+    assert set(choice.trials) == {"scan", "recovery", "lamp", "global"}
+    assert choice.masks.kept_of(list(whole)[-1]) == max(
+        masks.kept_of(list(whole)[-1]) for masks in tried[-4:]
+    )
+    least = by_scan.price + 100
+    assert least - 2 <= cut_to_error(trained, whole, TASK, Weights(), 30.0, least).price <= least
+
+
 def test_a_second_cut_starts_from_what_lives(trained: nn.Module) -> None:
     first = cut_to_price(trained, full(trained), TASK, Weights(), 1000)
     second = cut_to_price(trained, first.masks, TASK, Weights(), 400)
@@ -102,7 +120,7 @@ def test_a_second_cut_starts_from_what_lives(trained: nn.Module) -> None:
 
 def test_beyond_the_lowest_points_it_stops_there_and_then_refuses(trained: nn.Module) -> None:
     masks = full(trained)
-    for _ in range(4):  # 0.05 each time, at least one weight a layer
+    for _ in range(4):  # 0.01 each time, at least one weight a layer
         choice = cut_to_price(trained, masks, TASK, Weights(), 1)
         assert choice.masks.kept < masks.kept
         masks = choice.masks

@@ -35,8 +35,10 @@ from secateur.training.task import Task, in_chunks
 Trial = Callable[[Masks], float]
 _PROBED = 0.7  # of a layer's living weights are kept at most when it is cut alone
 _NOISE = 0.004  # of the loss: what two trials may differ by for no reason
-# Of a layer's living weights. Close together at the top, where the first cuts are made.
-_FRACTIONS = (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05)
+# Of a layer's living weights. Close together at the top, where the first cuts of small layers are made. The
+# first cut of a large one goes to the foot: with nothing below 0.05, LeNet-5's fc1 kept too much of it, and
+# the convolutions too little.
+_FRACTIONS = (0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1, 0.05, 0.03, 0.02, 0.01)
 
 
 @final
@@ -92,8 +94,67 @@ def cut_to_price(
     Raises:
         UnreachableTargetError: No layer has a weight left to cut.
     """
-    offers, scan = _offers(model, alive, task, price)
+    return _least_harmful(model, alive, price, limit, trial, *_offers(model, alive, task, price))
 
+
+def cut_to_error(
+    model: nn.Module,
+    alive: Masks,
+    task: Task,
+    price: Price,
+    increase: float,
+    least: float = 0.0,
+    trial: Trial | None = None,
+) -> Choice:
+    """A first cut: how far to go is the least after which the network, not retrained, errs by so much more.
+
+    That is asked along the scan's own ladder; what is then cut to that price, `cut_to_price` says how it is
+    chosen.
+
+    Args:
+        model: The network; it is left as it was.
+        alive: Which of its weights live.
+        task: Whose validation images decide.
+        price: In which unit harm is weighed.
+        increase: Of the validation error, in points; above 0.
+        least: The cut goes no further than to this price.
+        trial: As in `cut_to_price`.
+
+    Returns:
+        The cut.
+
+    Raises:
+        UnreachableTargetError: No layer has a weight left to cut.
+    """
+    offers, scan = _offers(model, alive, task, price)
+    images, labels = task.sample()
+    weights = select_weights(model)
+    before = {name: weights[name].detach().clone() for name in alive}
+
+    @torch.no_grad()
+    def errs_enough(counts: Counts) -> bool:
+        _masks(model, counts, alive).apply_(model)
+        error = evaluate(model, in_chunks(images, labels)).error
+        for name, values in before.items():
+            weights[name].copy_(values)
+        return error >= scan.error + increase
+
+    counts = descend(make_ladder(offers), errs_enough)
+    by_scan = _choice(model, _masks(model, counts, alive), alive, price, scan)
+    if trial is None and by_scan.price >= least:
+        return by_scan
+    return _least_harmful(model, alive, price, max(by_scan.price, least), trial, offers, scan)
+
+
+def _least_harmful(
+    model: nn.Module,
+    alive: Masks,
+    price: Price,
+    limit: float,
+    trial: Trial | None,
+    offers: Mapping[str, list[Offer]],
+    scan: Sensitivity,
+) -> Choice:
     def to_limit(ladder: Ladder) -> Masks:
         return _masks(
             model, reach(ladder, lambda at: price.of(model, _masks(model, at, alive)), limit), alive
@@ -117,36 +178,6 @@ def cut_to_price(
     best = min(trials, key=trials.__getitem__)
     shares = {layer_name(name): share for name, share in left.items()}
     return Choice(allocations[best], price.of(model, allocations[best]), scan, best, trials, shares)
-
-
-@torch.no_grad()
-def cut_to_error(model: nn.Module, alive: Masks, task: Task, price: Price, increase: float) -> Choice:
-    """The least cut after which the network, not retrained, errs by so much more: a first allocation.
-
-    Args:
-        model: The network; it is left as it was.
-        alive: Which of its weights live.
-        task: Whose validation images decide.
-        price: In which unit harm is weighed.
-        increase: Of the validation error, in points; above 0.
-
-    Returns:
-        The cut.
-    """
-    offers, scan = _offers(model, alive, task, price)
-    images, labels = task.sample()
-    weights = select_weights(model)
-    before = {name: weights[name].detach().clone() for name in alive}
-
-    def errs_enough(counts: Counts) -> bool:
-        _masks(model, counts, alive).apply_(model)
-        error = evaluate(model, in_chunks(images, labels)).error
-        for name, values in before.items():
-            weights[name].copy_(values)
-        return error >= scan.error + increase
-
-    counts = descend(make_ladder(offers), errs_enough)
-    return _choice(model, _masks(model, counts, alive), alive, price, scan)
 
 
 def _offers(

@@ -13,7 +13,7 @@ from torch import nn
 from secateur.analysis.noninferiority import paired_deviation
 from secateur.errors import UnreachableTargetError
 from secateur.pruning.masks import Masks
-from secateur.recipes.choice import Choice, cut_to_error, cut_to_price
+from secateur.recipes.choice import Choice, Trial, cut_to_error, cut_to_price
 from secateur.recipes.price import Milliseconds, Price
 from secateur.recipes.run_folder import StageState
 from secateur.recipes.target import (
@@ -201,7 +201,7 @@ class _Hunt:
                 break
             choose = self._to_price(number, wanted)
             if number == 1 and settings.first > 0:
-                choose = self._to_error(settings.first)
+                choose = self._to_error(number, settings.first)
             try:
                 cut = self.workshop.cut(f"cut-{number:02d}", self.chain[-1][1], choose)
             except UnreachableTargetError:
@@ -238,7 +238,7 @@ class _Hunt:
             wanted = limit if last else at * (limit / at) ** (1 / left)
             choose = self._to_price(number, wanted)
             if number == 1 and settings.first > 0 and not last:
-                choose = self._to_error(settings.first, above=limit)
+                choose = self._to_error(number, settings.first, least=limit)
             try:
                 cut = self.workshop.cut(f"cut-{number:02d}", self.chain[-1][1], choose)
             except UnreachableTargetError:
@@ -290,21 +290,19 @@ class _Hunt:
             margin=margin,
         )
 
+    def _trial(self, number: int, model: nn.Module) -> Trial | None:
+        return partial(self.workshop.trial, f"trial-{number:02d}", model) if self.settings.trial else None
+
     def _to_price(self, number: int, wanted: float) -> Choose:
         def choose(model: nn.Module, alive: Masks) -> Choice:
-            trial = (
-                partial(self.workshop.trial, f"trial-{number:02d}", model) if self.settings.trial else None
-            )
-            return cut_to_price(model, alive, self.task, self.price, wanted, trial)
+            return cut_to_price(model, alive, self.task, self.price, wanted, self._trial(number, model))
 
         return choose
 
-    def _to_error(self, increase: float, above: float = 0.0) -> Choose:
+    def _to_error(self, number: int, increase: float, least: float = 0.0) -> Choose:
         def choose(model: nn.Module, alive: Masks) -> Choice:
-            choice = cut_to_error(model, alive, self.task, self.price, increase)
-            if choice.price < above:  # the budget is reached on the way
-                return cut_to_price(model, alive, self.task, self.price, above)
-            return choice
+            trial = self._trial(number, model)
+            return cut_to_error(model, alive, self.task, self.price, increase, least, trial)
 
         return choose
 
