@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.readme_cifar import accuracy_rows
 from benchmarks.readme_runtime import disagreeing, latency_rows, size_rows
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +36,7 @@ def results_section(results: Path = RESULTS) -> str:
         _recipes(results),
         _layers(results),
         _curves(results),
+        _cifar(results),
         _comparisons(results),
         _overhead(results),
     ]
@@ -161,6 +163,28 @@ def _curves(results: Path) -> str:
         ""
         if not parts
         else "\nError against compression (each point is a round, retrained briefly):\n\n" + "\n".join(parts)
+    )
+
+
+def _cifar(results: Path) -> str:
+    loaded = _load(results, "cifar-resnet-20")
+    if loaded is None:
+        return ""
+    header = (
+        "ResNet-20",
+        "weights",
+        "epochs",
+        "right, %",
+        "less dense trained as long",
+        "narrow dense network, right, %",
+        "less that",
+    )
+    summary = loaded["summary"]
+    return (
+        f"\nCIFAR-10, test set, a schedule shortened to {summary['longer']['epochs']} epochs in all "
+        f"(`{loaded['command'].partition(' --json')[0]}`; the recipe has 320), mean and deviation of "
+        f"{len(summary['seeds'])} seeds, differences in points with their 95 % interval:\n\n"
+        + _table(header, accuracy_rows(loaded))
     )
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.readme_cifar import accuracy_rows
 
 from benchmarks import cifar
 from secateur.recipes.builtin import builtin_recipe
@@ -65,3 +66,26 @@ def test_runs_are_resumed_and_summed_up(
     cifar.main(words)
     assert capsys.readouterr().out == before
     assert json.loads((tmp_path / "found.json").read_text())["summary"] == summary
+
+
+def test_the_readme_turns_errors_into_what_is_right() -> None:
+    def spread_of(mean: float, deviation: float | None) -> dict[str, object]:
+        return {"mean": mean, "deviation": deviation}
+
+    less = {"mean": -0.5, "interval": [-1.0, 0.25]}
+    point = {
+        "compression": spread_of(4.02, None),
+        "kept": spread_of(1000.0, None),
+        "epochs": 7,
+        "error": spread_of(12.5, 0.125),
+        "less_longer": less,
+        "narrow": {"width": 8, "weights": 990, "error": None},
+        "less_narrow": None,
+    }
+    dense = {"epochs": 5, "error": spread_of(14.0, None)}
+    summary = {"weights": 4000, "dense": dense, "longer": {"epochs": 10, "error": None}, "curve": [point]}
+    assert accuracy_rows({"summary": summary}) == [
+        ("dense", "4,000", "5", "86.00", "", "", ""),
+        ("dense, trained as long", "4,000", "10", "not run", "", "", ""),
+        ("**4x**", "1,000", "7", "**87.50 ± 0.12**", "+0.50 [-0.25, +1.00]", "not run", ""),
+    ]
