@@ -35,9 +35,7 @@ def accuracy_rows(result: Json) -> list[tuple[str, ...]]:
                 str(point["epochs"]),
                 f"**{_right(point['error'])}**",
                 _points(point["less_longer"]),
-                f"{_right(narrow['error'])} ({narrow['weights']:,} weights)"
-                if narrow["error"]
-                else "not run",
+                beside if narrow["error"] else "not run",
                 _points(point["less_narrow"]),
             )
         )
