@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
 from benchmarks.imagenet_phases import RECIPES, normal_weights, shortened, some_pictures
+from benchmarks.readme import RESULTS, ROOT
 from PIL import Image
 
 from secateur.errors import ConfigurationError
@@ -66,3 +68,18 @@ def test_the_start_is_normal_and_fits_the_network(tmp_path: Path) -> None:
     # The fourth moment tells a normal distribution (3) from the uniform one that PyTorch draws (1.8).
     kurtosis = float((weight**4).mean() / (weight**2).mean() ** 2)
     assert kurtosis == pytest.approx(3.0, abs=0.05)
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_the_page_of_recipes_says_what_the_committed_run_came_to(name: str) -> None:
+    found = json.loads((RESULTS / f"imagenet-phases-{name}.json").read_text())
+    row = found["row"]
+    cells = (
+        f"`{name}`",
+        str(len(found["phases"])),
+        f"{found['compression']:.1f}x",
+        f"{row['smaller']:.1f}x smaller",
+        f"{found['disagreement']:.1e}",
+        f"{row['faster']:.1f}x faster",
+    )
+    assert f"| {' | '.join(cells)} |" in (ROOT / "docs" / "recipes.md").read_text()
