@@ -1,9 +1,10 @@
 """A recipe over seeds on CIFAR-10, beside dense networks: ``python -m benchmarks.cifar resnet-20 ...``.
 
-Beside the pruned network at each compression stand two dense ones: the same network trained for as many
-epochs as the dense phases and all rounds have together, in one go, so that its learning rate falls once; and
-one with fewer channels and about as many weights as were kept, trained in one go for the epochs that had been
-spent when that compression was reached. All see the same images, batches and penalties.
+Beside the pruned network at each compression stand three dense ones. ``uncut`` goes on from the same dense
+network through the same rounds, and nothing is cut. ``longer`` is trained for as many epochs as dense phases
+and rounds have together, in one go, so that its learning rate falls once. The narrow one has fewer channels
+and about as many weights as were kept, and is trained in one go for the epochs that had been spent when that
+compression was reached. All see the same images, batches and penalties.
 
 ``--epochs DENSE ROUND`` shortens the recipe. Runs are resumed, and several processes may take a seed each:
 whichever ends last writes the whole summary.
@@ -13,7 +14,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,6 +25,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
+from torch import nn
 
 from benchmarks.seeds import difference, spread
 from secateur.networks import NETWORKS
@@ -42,6 +45,8 @@ from secateur.training.task import Task
 
 RECIPES = ("resnet-20", "vgg-16-cifar")
 Errors = NDArray[np.bool_]  # [test images], True where a network is wrong
+_UNCUT = "uncut"
+_MOST_CHANNELS = 128
 _TEST_ERRORS = "test-errors.safetensors"
 
 
@@ -104,14 +109,24 @@ def baselines(recipe: Recipe) -> list[Baseline]:
     assert isinstance(plan.cut, GlobalCut)
     dense, retrain = (sum(phase.epochs for phase in phases) for phases in (plan.dense, plan.retrain))
     whole = weights(recipe.model, None)
-    candidates = {width: weights(recipe.model, width) for width in range(1, 128)}
-    full = next(width for width, count in candidates.items() if count == whole)
-    found = [Baseline("longer", full, dense + plan.rounds * retrain)]
+    found = [Baseline("longer", nearest_width(recipe.model, whole), dense + plan.rounds * retrain)]
     for number in range(1, plan.rounds + 1):
         kept = whole * plan.cut.density ** (number / plan.rounds)
-        width = min(candidates, key=lambda each: abs(candidates[each] - kept))
+        width = nearest_width(recipe.model, kept)
         found.append(Baseline(f"narrow-{width}", width, dense + number * retrain))
     return found
+
+
+def nearest_width(network: str, count: float) -> int:
+    """Channels of the first convolution with which a network has nearest to so many connections.
+
+    Example:
+        >>> nearest_width("resnet-20", 67_000)
+        8
+    """
+    widths = range(1, _MOST_CHANNELS)
+    above = widths[bisect_left(widths, count, hi=len(widths) - 1, key=lambda width: weights(network, width))]
+    return min(max(above - 1, 1), above, key=lambda width: abs(weights(network, width) - count))
 
 
 def weights(network: str, width: int | None) -> int:
@@ -119,7 +134,7 @@ def weights(network: str, width: int | None) -> int:
 
     Example:
         >>> weights("resnet-20", None), weights("resnet-20", 8)
-        (268336, 67304)
+        (268336, 67352)
     """
     more = {} if width is None else {"width": width}
     with torch.device("meta"):
@@ -135,6 +150,23 @@ def run_pruned(recipe: Recipe, task: Task, seed: int, runs: Path) -> RunResult:
     )
 
 
+def run_uncut(recipe: Recipe, task: Task, seed: int, runs: Path) -> Errors:
+    """The dense network of the recipe's run through the same rounds without a cut, in a folder of its own.
+
+    Returns:
+        [test images], True where it is wrong.
+    """
+    trained = load_weights(runs / f"{recipe.name}-pruned-seed{seed}" / "dense.safetensors")
+
+    def dense() -> nn.Module:
+        model = NETWORKS[recipe.model].factory(num_classes=task.classes)
+        model.load_state_dict(trained)
+        return model
+
+    plan: Plan = recipe.plan.model_copy(update={"dense": recipe.plan.retrain * recipe.plan.rounds})
+    return _errors_of_dense(dense, task, plan, seed, runs, f"{recipe.name}-{_UNCUT}")
+
+
 def run_baseline(recipe: Recipe, baseline: Baseline, task: Task, seed: int, runs: Path) -> Errors:
     """A dense network's run, in a folder of its own.
 
@@ -142,9 +174,14 @@ def run_baseline(recipe: Recipe, baseline: Baseline, task: Task, seed: int, runs
         [test images], True where it is wrong.
     """
     factory = partial(NETWORKS[recipe.model].factory, num_classes=task.classes, width=baseline.width)
-    name = f"{recipe.name}-{baseline.name}"
     phase = recipe.plan.dense[0].model_copy(update={"epochs": baseline.epochs})
     plan: Plan = recipe.plan.model_copy(update={"dense": (phase,)})
+    return _errors_of_dense(factory, task, plan, seed, runs, f"{recipe.name}-{baseline.name}")
+
+
+def _errors_of_dense(
+    factory: Callable[[], nn.Module], task: Task, plan: Plan, seed: int, runs: Path, name: str
+) -> Errors:
     folder, state = train_dense(
         factory, task, plan, runs / f"{name}-seed{seed}", seed=seed, name=name, save_every=60.0
     )
@@ -163,7 +200,7 @@ def summary(recipe: Recipe, runs: Path) -> dict[str, Any]:
         runs: Where their folders lie.
 
     Returns:
-        JSON values: the dense network, the one that was trained as long, and a point for every round.
+        JSON values: the dense network, the two that were trained as long, and a point for every round.
         Differences are in percentage points, over the seeds that both have; None where none has.
     """
     longer, *narrow = baselines(recipe)
@@ -171,10 +208,11 @@ def summary(recipe: Recipe, runs: Path) -> dict[str, Any]:
     results = {seed: read_result(folder) for seed, folder in folders.items()}
     stages = ["dense", *(f"round-{number:02d}" for number in range(1, recipe.plan.rounds + 1))]
     wrong = {stage: {seed: _wrong(folder, stage) for seed, folder in folders.items()} for stage in stages}
-    as_long = _baseline_errors(recipe, longer, runs)
+    as_long = _dense_errors(recipe, longer.name, runs)
+    uncut = _dense_errors(recipe, _UNCUT, runs)
     points = []
     for number, baseline in enumerate(narrow, start=1):
-        pruned, thin = wrong[stages[number]], _baseline_errors(recipe, baseline, runs)
+        pruned, thin = wrong[stages[number]], _dense_errors(recipe, baseline.name, runs)
         curve = [result.record["curve"][number] for result in results.values()]
         points.append(
             {
@@ -183,6 +221,7 @@ def summary(recipe: Recipe, runs: Path) -> dict[str, Any]:
                 "epochs": baseline.epochs,
                 "error": _error(pruned),
                 "less_dense": _less(pruned, wrong["dense"]),
+                "less_uncut": _less(pruned, uncut),
                 "less_longer": _less(pruned, as_long),
                 "narrow": {
                     "width": baseline.width,
@@ -196,6 +235,7 @@ def summary(recipe: Recipe, runs: Path) -> dict[str, Any]:
         "seeds": sorted(results),
         "weights": weights(recipe.model, None),
         "dense": {"epochs": recipe.plan.dense[0].epochs, "error": _error(wrong["dense"])},
+        "uncut": {"epochs": longer.epochs, "error": _error(uncut)},
         "longer": {"epochs": longer.epochs, "error": _error(as_long)},
         "curve": points,
     }
@@ -206,8 +246,8 @@ def _by_seed(runs: Path, name: str, needed: str) -> dict[int, Path]:
     return {seed: found[seed] for seed in sorted(found) if (found[seed] / needed).exists()}
 
 
-def _baseline_errors(recipe: Recipe, baseline: Baseline, runs: Path) -> dict[int, Errors]:
-    folders = _by_seed(runs, f"{recipe.name}-{baseline.name}", _TEST_ERRORS)
+def _dense_errors(recipe: Recipe, name: str, runs: Path) -> dict[int, Errors]:
+    folders = _by_seed(runs, f"{recipe.name}-{name}", _TEST_ERRORS)
     return {seed: _wrong(folder, "dense") for seed, folder in folders.items()}
 
 
@@ -251,6 +291,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="CIFAR-10 as pictures in ImageNet's layout")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument(
+        "--methods", nargs="+", metavar="NAME", help="pruned, uncut, longer, narrow-WIDTH (all of them)"
+    )
+    parser.add_argument(
         "--epochs", type=int, nargs=2, metavar=("DENSE", "ROUND"), help="instead of the recipe's"
     )
     parser.add_argument("--runs", type=Path, default=Path("runs") / "cifar", help="where the run folders lie")
@@ -266,13 +309,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.json is not None:
         command += f" --json benchmarks/results/{given.json.name}"
     task = load_task(recipe.data, given.data)
-    for contestant in (None, *baselines(recipe)):
+    runners: dict[str, Callable[[int], float]] = {
+        "pruned": lambda seed: run_pruned(recipe, task, seed, given.runs).pruned_error,
+        _UNCUT: lambda seed: 100 * float(run_uncut(recipe, task, seed, given.runs).mean()),
+    }
+    for baseline in baselines(recipe):
+        # Bound now: the loop goes on to the next one.
+        runners[baseline.name] = lambda seed, this=baseline: (  # type: ignore[misc]  # a default is no parameter
+            100 * float(run_baseline(recipe, this, task, seed, given.runs).mean())
+        )
+    for name in given.methods or ():
+        if name not in runners:
+            parser.error(f"--methods: {name} is none of {', '.join(runners)}")
+    for name in given.methods or runners:
         for seed in given.seeds:
-            if contestant is None:
-                error = run_pruned(recipe, task, seed, given.runs).pruned_error
-            else:
-                error = 100 * float(run_baseline(recipe, contestant, task, seed, given.runs).mean())
-            print(f"seed {seed} {contestant or 'pruned'}: {100 - error:.2f} % right", flush=True)
+            error = runners[name](seed)
+            print(f"seed {seed} {name}: {100 - error:.2f} % right", flush=True)
             if given.json is not None:
                 with FileLock(given.runs / ".summary.lock"):
                     write_summary(given.json, recipe, given.runs, command)

@@ -175,7 +175,7 @@ def _cifar(results: Path) -> str:
         "weights",
         "epochs",
         "right, %",
-        "less dense trained as long",
+        "less the dense, uncut",
         "narrow dense network, right, %",
         "less that",
     )
