@@ -9,6 +9,7 @@ namespace secateur {
 namespace {
 
 constexpr std::int64_t BRIDGE = 256;  // positions that a filler advances
+constexpr std::int64_t MAX_POSITIONS = 65536;
 
 void take_values(OwnedLines& lines, const Matrix& matrix, std::size_t entries) {
   const std::size_t bytes = entries * static_cast<std::size_t>(value_bytes(matrix.type));
@@ -16,6 +17,20 @@ void take_values(OwnedLines& lines, const Matrix& matrix, std::size_t entries) {
   std::memset(lines.values.get(), 0, bytes);
   lines.view.type = matrix.type;
   lines.view.entries = static_cast<std::int64_t>(entries);
+}
+
+// Whether a line has more zeros in a row before a value than a byte can say.
+bool needs_fillers(const Matrix& matrix) {
+  bool found = false;
+  std::int64_t line = -1;
+  std::int64_t next = 0;
+  each_nonzero(matrix, [&](std::int64_t at_line, std::int64_t position, std::int64_t) {
+    if (at_line != line) next = 0;
+    line = at_line;
+    found = found || position - next >= BRIDGE;
+    next = position + 1;
+  });
+  return found;
 }
 
 }  // namespace
@@ -61,20 +76,35 @@ OwnedLines to_positions(const Matrix& matrix) {
   OwnedLines out;
   out.view = matrix;
   out.view.layout = LayoutKind::index16;
-  // Fillers of gap8 are not visited: they point to the first position, with their zero.
-  out.positions.assign(static_cast<std::size_t>(matrix.entries), 0);
-  std::vector<std::uint32_t> counts(static_cast<std::size_t>(matrix.lines) + 1, 0);
-  each_nonzero(matrix, [&](std::int64_t line, std::int64_t position, std::int64_t entry) {
-    out.positions[static_cast<std::size_t>(entry)] = static_cast<std::uint16_t>(position);
-    ++counts[static_cast<std::size_t>(line) + 1];
-  });
-  if (matrix.layout == LayoutKind::bitmask) {
-    std::partial_sum(counts.begin(), counts.end(), counts.begin());
-    out.starts = std::move(counts);
-    out.view.starts = out.starts.data();
+  const std::int64_t nonzeros = count_nonzeros(matrix);
+  const bool in_place = nonzeros == matrix.entries;
+  if (!in_place) {
+    take_values(out, matrix, static_cast<std::size_t>(nonzeros));
+    out.view.values = out.values.get();
   }
+  out.positions.reserve(static_cast<std::size_t>(nonzeros));
+  out.starts.assign(static_cast<std::size_t>(matrix.lines) + 1, 0);
+  each_nonzero(matrix, [&](std::int64_t line, std::int64_t position, std::int64_t entry) {
+    if (!in_place) copy_value(matrix, entry, out.values.get(), static_cast<std::int64_t>(out.positions.size()));
+    out.positions.push_back(static_cast<std::uint16_t>(position));
+    ++out.starts[static_cast<std::size_t>(line) + 1];
+  });
+  std::partial_sum(out.starts.begin(), out.starts.end(), out.starts.begin());
   out.view.indices = out.positions.data();
+  out.view.starts = out.starts.data();
   return out;
+}
+
+WalkedLines::WalkedLines(const Matrix& matrix, LayoutKind layout) : view_(matrix) {
+  if (layout == LayoutKind::dense || matrix.layout == LayoutKind::index16) return;
+  if (matrix.length <= MAX_POSITIONS && (layout == LayoutKind::index16 || needs_fillers(matrix))) {
+    owned_ = to_positions(matrix);
+  } else if (matrix.layout != LayoutKind::gap8) {
+    owned_ = to_gaps(matrix);
+  } else {
+    return;
+  }
+  view_ = owned_.view;
 }
 
 OwnedLines transposed(const Matrix& matrix) {

@@ -11,21 +11,6 @@ namespace {
 constexpr std::int64_t SMALL_ENTRIES = 30'000;
 constexpr std::int64_t PARTIALS = 4;
 
-class Lines {
- public:
-  explicit Lines(const Matrix& weights) : view_(weights) {
-    if (weights.layout == LayoutKind::gap8 || weights.layout == LayoutKind::index16) return;
-    owned_ = to_gaps(weights);
-    view_ = owned_.view;
-  }
-  const Matrix& view() const noexcept { return view_; }
-  std::size_t bytes() const noexcept { return owned_.view.values == nullptr ? 0 : owned_.size(); }
-
- private:
-  OwnedLines owned_;
-  Matrix view_;
-};
-
 void scatter(const WeightedKernels& kernels, const Matrix& weights, std::int64_t begin, std::int64_t end,
              const float* x, float* sums) noexcept {
   std::memset(sums, 0, static_cast<std::size_t>(weights.length) * sizeof(float));
@@ -36,7 +21,7 @@ void scatter(const WeightedKernels& kernels, const Matrix& weights, std::int64_t
 class ScatterAll final : public WeightedStep {
  public:
   ScatterAll(const WeightedKernels& kernels, const LinearShape& shape, const Matrix& weights, const LayerRefs& refs)
-      : kernels_(kernels), shape_(shape), lines_(weights), refs_(refs) {}
+      : kernels_(kernels), shape_(shape), lines_(weights, LayoutKind::gap8), refs_(refs) {}
 
   std::size_t packed_bytes() const noexcept override { return lines_.bytes(); }
   std::int64_t items() const noexcept override { return 1; }
@@ -60,7 +45,7 @@ class ScatterAll final : public WeightedStep {
  private:
   const WeightedKernels& kernels_;
   const LinearShape shape_;
-  const Lines lines_;
+  const WalkedLines lines_;
   const LayerRefs refs_;
 };
 
@@ -69,7 +54,7 @@ class ScatterPartials final : public WeightedStep {
  public:
   ScatterPartials(const WeightedKernels& kernels, const LinearShape& shape, const Matrix& weights, Ref source,
                   Ref workspace)
-      : kernels_(kernels), shape_(shape), lines_(weights), source_(source), workspace_(workspace) {
+      : kernels_(kernels), shape_(shape), lines_(weights, LayoutKind::gap8), source_(source), workspace_(workspace) {
     const std::uint32_t* const starts = lines_.view().starts;
     for (std::int64_t part = 0; part <= PARTIALS; ++part) {
       const std::uint64_t wanted = std::uint64_t{starts[shape.in]} * static_cast<std::uint64_t>(part) / PARTIALS;
@@ -93,7 +78,7 @@ class ScatterPartials final : public WeightedStep {
  private:
   const WeightedKernels& kernels_;
   const LinearShape shape_;
-  const Lines lines_;
+  const WalkedLines lines_;
   const Ref source_;
   const Ref workspace_;
   std::int64_t bounds_[PARTIALS + 1];

@@ -11,29 +11,29 @@ namespace {
 constexpr std::int64_t SMALL_ENTRIES = 30'000;
 constexpr std::int64_t SMALL_DENSE_BYTES = 400'000;
 constexpr std::int64_t ITEMS = 16;
-constexpr std::int64_t MAX_POSITIONS = 65536;  // of index16
+
+bool is_small(const LinearShape& shape, const Matrix& weights) {
+  if (weights.layout != LayoutKind::dense) return weights.entries * shape.rows <= SMALL_ENTRIES;
+  return weights.entries * value_bytes(weights.type) * shape.rows <= SMALL_DENSE_BYTES;
+}
+
+LayoutKind walked_as(const Matrix& weights, bool small) {
+  if (weights.layout == LayoutKind::dense) return LayoutKind::dense;
+  return small ? LayoutKind::index16 : LayoutKind::gap8;
+}
 
 class GatherLinear final : public WeightedStep {
  public:
   GatherLinear(const WeightedKernels& kernels, const LinearShape& shape, const Matrix& weights, const LayerRefs& refs)
-      : kernels_(kernels), shape_(shape), refs_(refs), view_(weights) {
-    const bool small = view_.layout == LayoutKind::dense
-                           ? view_.entries * value_bytes(view_.type) * shape.rows <= SMALL_DENSE_BYTES
-                           : view_.entries * shape.rows <= SMALL_ENTRIES;
-    const bool gaps_or_bits = weights.layout == LayoutKind::gap8 || weights.layout == LayoutKind::bitmask;
-    if (small && gaps_or_bits && weights.length <= MAX_POSITIONS) {
-      // A fifth faster than gaps, where a byte more an entry takes no room that matters.
-      owned_ = to_positions(weights);
-      view_ = owned_.view;
-    } else if (weights.layout == LayoutKind::bitmask) {
-      owned_ = to_gaps(weights);
-      view_ = owned_.view;
-    }
-    // Four lines go side by side.
-    lines_ = small ? shape.out : std::max<std::int64_t>(4, (shape.out / ITEMS + 3) / 4 * 4);
-  }
+      : kernels_(kernels),
+        shape_(shape),
+        refs_(refs),
+        small_(is_small(shape, weights)),
+        walked_(weights, walked_as(weights, small_)),
+        // Four lines go side by side.
+        lines_(small_ ? shape.out : std::max<std::int64_t>(4, (shape.out / ITEMS + 3) / 4 * 4)) {}
 
-  std::size_t packed_bytes() const noexcept override { return owned_.size(); }
+  std::size_t packed_bytes() const noexcept override { return walked_.bytes(); }
   std::int64_t items() const noexcept override { return (shape_.out + lines_ - 1) / lines_; }
   std::size_t scratch_bytes() const noexcept override {
     return aligned_up(static_cast<std::size_t>(lines_) * sizeof(float));
@@ -44,11 +44,12 @@ class GatherLinear final : public WeightedStep {
     const float* const bias = memory.read<float>(refs_.bias);
     const float* const residual = memory.read<float>(refs_.residual);
     float* const output = memory.write<float>(refs_.output);
+    const Matrix& view = walked_.view();
     for (std::int64_t item = begin; item < end; ++item) {
       const std::int64_t first = item * lines_;
       const std::int64_t last = std::min(first + lines_, shape_.out);
       for (std::int64_t row = 0; row < shape_.rows; ++row) {
-        kernels_.gather({view_.values, view_.type, view_.layout, view_.indices, view_.starts, first, last, shape_.in,
+        kernels_.gather({view.values, view.type, view.layout, view.indices, view.starts, first, last, shape_.in,
                          x + row * shape_.in, sums});
         const std::int64_t to = row * shape_.out + first;
         kernels_.finish({sums, bias == nullptr ? nullptr : bias + first, residual == nullptr ? nullptr : residual + to,
@@ -61,9 +62,9 @@ class GatherLinear final : public WeightedStep {
   const WeightedKernels& kernels_;
   const LinearShape shape_;
   const LayerRefs refs_;
-  OwnedLines owned_;
-  Matrix view_;
-  std::int64_t lines_;
+  const bool small_;
+  const WalkedLines walked_;
+  const std::int64_t lines_;
 };
 
 }  // namespace

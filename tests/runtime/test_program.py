@@ -14,10 +14,11 @@ import pytest
 import torch
 
 from secateur.errors import ConfigurationError, FormatError, InputError
-from secateur.format.graph import Batch, Graph, Reduce, Value
-from secateur.format.layouts import Gap8
+from secateur.format.graph import Batch, Graph, Linear, Reduce, Value
+from secateur.format.layouts import Gap8, Order
 from secateur.format.model import KernelChoice, Model
 from secateur.format.packing import pack, unpack
+from secateur.format.values import ValueType, round_values
 from secateur.runtime.kernels import best_isa
 from secateur.runtime.load import load
 from secateur.runtime.program import Program
@@ -47,6 +48,33 @@ def test_every_kernel_that_can_run_a_layer_agrees() -> None:
                 assert_close(model, x, program(x))
                 (first, _) = program.kernels(batch)
                 assert (first.kernel, first.reason) == (kernel, "asked for")
+
+
+@pytest.mark.parametrize("order", ["rows", "columns"])
+@pytest.mark.parametrize("batch", [1, 9])
+def test_an_infinite_input_passes_no_pruned_weight_in_a_sparse_kernel(order: Order, batch: int) -> None:
+    weight = np.zeros((600, 700), np.float32)
+    # Gaps that a byte cannot say, in lines of either order, beside ones that make gaps worth their bytes.
+    weight[::30, ::50] = 1.0
+    weight[::30, 300:420:2] = 2.0
+    weight[7, 11] = weight[599, 699] = 3.0
+    values = (Value("x", (Batch(), 700)), Value("y", (Batch(), 600)))
+    graph = Graph(("x",), ("y",), values, ("fc.weight",), (Linear("fc", "x", "fc.weight", "y"),))
+    x = np.random.default_rng(0).integers(-4, 5, (batch, 700)).astype(np.float32)
+    dead = ~weight.any(axis=0)
+    types: tuple[ValueType, ...] = ("float32", "float16")
+    for value_type in types:
+        model = Model(
+            graph, {"fc.weight": pack(round_values(weight, value_type, "fc").values, order=order)}, {}
+        )
+        for kernel in set(Program(model).candidates("fc", batch)) - {"dense", "panel_batch"}:
+            program = Program(model, kernels={"fc": kernel})
+            np.testing.assert_array_equal(program(x), x @ weight.T)
+            infinite = np.where(dead, np.float32(np.inf), x)
+            infinite[:, 11] = np.inf
+            found = program(infinite)
+            assert np.isfinite(found[:, np.arange(600) != 7]).all(), (kernel, value_type)
+            assert np.isinf(found[:, 7]).all()
 
 
 def test_results_do_not_depend_on_threads() -> None:
