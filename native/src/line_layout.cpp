@@ -19,20 +19,6 @@ void take_values(OwnedLines& lines, const Matrix& matrix, std::size_t entries) {
   lines.view.entries = static_cast<std::int64_t>(entries);
 }
 
-// Whether a line has more zeros in a row before a value than a byte can say.
-bool needs_fillers(const Matrix& matrix) {
-  bool found = false;
-  std::int64_t line = -1;
-  std::int64_t next = 0;
-  each_nonzero(matrix, [&](std::int64_t at_line, std::int64_t position, std::int64_t) {
-    if (at_line != line) next = 0;
-    line = at_line;
-    found = found || position - next >= BRIDGE;
-    next = position + 1;
-  });
-  return found;
-}
-
 }  // namespace
 
 std::size_t OwnedLines::size() const {
@@ -97,7 +83,7 @@ OwnedLines to_positions(const Matrix& matrix) {
 
 WalkedLines::WalkedLines(const Matrix& matrix, LayoutKind layout) : view_(matrix) {
   if (layout == LayoutKind::dense || matrix.layout == LayoutKind::index16) return;
-  if (matrix.length <= MAX_POSITIONS && (layout == LayoutKind::index16 || needs_fillers(matrix))) {
+  if (matrix.length <= MAX_POSITIONS && layout == LayoutKind::index16) {
     owned_ = to_positions(matrix);
   } else if (matrix.layout != LayoutKind::gap8) {
     owned_ = to_gaps(matrix);

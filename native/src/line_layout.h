@@ -32,8 +32,8 @@ OwnedLines transposed(const Matrix& matrix);
 // A matrix as the kernels walk it that multiply it by one vector, in place where the file has it so.
 class WalkedLines {
  public:
-  // As dense, which it is then; as gap8, or as index16, a fifth faster for a byte more an entry. An infinite input must
-  // not reach an output through a filler: lines that need some become index16 anyway, where they are short enough.
+  // As dense, which it is then; as gap8; or as index16, a fifth faster for a byte more an entry, where lines are short
+  // enough.
   WalkedLines(const Matrix& matrix, LayoutKind layout);
   const Matrix& view() const noexcept { return view_; }
   std::size_t bytes() const noexcept { return owned_.size(); }

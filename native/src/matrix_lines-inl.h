@@ -57,6 +57,17 @@ inline void prefetch_bytes(const void* from, std::int64_t bytes) {
   for (std::int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(from) + at);
 }
 
+// Fillers are zeros: of an input that is not finite they would make NaN of an output it is not connected with.
+inline bool is_finite(float x) { return x - x == 0.0f; }
+
+inline float* scatter_past_fillers(const std::uint8_t* gaps, const float* values, std::int64_t count, float x, float* sum) {
+  for (std::int64_t e = 0; e < count; ++e) {
+    sum += gaps[e] + 1;
+    if (values[e] != 0.0f) *sum = __builtin_fmaf(x, values[e], *sum);
+  }
+  return sum;
+}
+
 template <LayoutKind LAYOUT>
 void scatter_line(const ScatterLines& lines, std::int64_t line, float x) {
   const std::int64_t begin = lines.starts[line];
@@ -74,7 +85,8 @@ void scatter_line(const ScatterLines& lines, std::int64_t line, float x) {
       widen(static_cast<const std::uint16_t*>(lines.values) + first, lines.type, count, chunk);
     }
     if constexpr (LAYOUT == LayoutKind::gap8) {
-      sum = scatter_gaps(static_cast<const std::uint8_t*>(lines.indices) + first, values, count, x, sum);
+      const auto* const gaps = static_cast<const std::uint8_t*>(lines.indices) + first;
+      sum = is_finite(x) ? scatter_gaps(gaps, values, count, x, sum) : scatter_past_fillers(gaps, values, count, x, sum);
     } else {
       scatter_positions(static_cast<const std::uint16_t*>(lines.indices) + first, values, count, x, lines.sums);
     }
@@ -199,6 +211,35 @@ void gather_halves(const GatherLines& lines) {
   }
 }
 
+bool all_finite(const float* x, std::int64_t count) {
+  Vec zeros = set(0.0f);
+  std::int64_t i = 0;
+  for (; i + LANES <= count; i += LANES) zeros = fma(load(x + i), set(0.0f), zeros);
+  float zero = SECATEUR_ISA::sum(zeros);
+  for (; i < count; ++i) zero = __builtin_fmaf(x[i], 0.0f, zero);
+  return zero == 0.0f;
+}
+
+// The same sums as without a look at what is multiplied, less those of the fillers.
+void gather_past_fillers(const GatherLines& lines) {
+  const auto* const gaps = static_cast<const std::uint8_t*>(lines.indices);
+  const std::int64_t value_size = lines.type == ValueType::float32 ? 4 : 2;
+  for (std::int64_t line = lines.begin; line < lines.end; ++line) {
+    const float* x = lines.x - 1;
+    float sums[2] = {0.0f, 0.0f};
+    float chunk[CHUNK];
+    for (std::int64_t first = lines.starts[line]; first < lines.starts[line + 1]; first += CHUNK) {
+      const std::int64_t count = lines.starts[line + 1] - first < CHUNK ? lines.starts[line + 1] - first : CHUNK;
+      widen(static_cast<const char*>(lines.values) + first * value_size, lines.type, count, chunk);
+      for (std::int64_t e = 0; e < count; ++e) {
+        x += gaps[first + e] + 1;
+        if (chunk[e] != 0.0f) sums[e % 2] = __builtin_fmaf(chunk[e], *x, sums[e % 2]);
+      }
+    }
+    lines.sums[line - lines.begin] = sums[0] + sums[1];
+  }
+}
+
 template <ValueType TYPE>
 inline Vec load_values(const void* values, std::int64_t at) {
   if constexpr (TYPE == ValueType::float32) {
@@ -256,6 +297,7 @@ void gather_lines(const GatherLines& lines) {
     }
   }
   const bool gaps = lines.layout == LayoutKind::gap8;
+  if (gaps && !all_finite(lines.x, lines.length)) return gather_past_fillers(lines);
   if (lines.type == ValueType::float32) {
     return gaps ? gather_floats<LayoutKind::gap8>(lines) : gather_floats<LayoutKind::index16>(lines);
   }
