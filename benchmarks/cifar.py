@@ -144,7 +144,7 @@ def weights(network: str, width: int | None) -> int:
 def run_pruned(recipe: Recipe, task: Task, seed: int, runs: Path) -> RunResult:
     """The recipe's run, in a folder of its own."""
     factory = partial(NETWORKS[recipe.model].factory, num_classes=task.classes)
-    folder = runs / f"{recipe.name}-pruned-seed{seed}"
+    folder = runs / f"{_label(recipe)}-pruned-seed{seed}"
     return train_prune_retrain(
         factory, task, recipe.plan, folder, seed=seed, name=recipe.name, save_every=60.0
     )
@@ -156,7 +156,8 @@ def run_uncut(recipe: Recipe, task: Task, seed: int, runs: Path) -> Errors:
     Returns:
         [test images], True where it is wrong.
     """
-    trained = load_weights(runs / f"{recipe.name}-pruned-seed{seed}" / "dense.safetensors")
+    run_pruned(recipe, task, seed, runs)
+    trained = load_weights(runs / f"{_label(recipe)}-pruned-seed{seed}" / "dense.safetensors")
 
     def dense() -> nn.Module:
         model = NETWORKS[recipe.model].factory(num_classes=task.classes)
@@ -164,7 +165,7 @@ def run_uncut(recipe: Recipe, task: Task, seed: int, runs: Path) -> Errors:
         return model
 
     plan: Plan = recipe.plan.model_copy(update={"dense": recipe.plan.retrain * recipe.plan.rounds})
-    return _errors_of_dense(dense, task, plan, seed, runs, f"{recipe.name}-{_UNCUT}")
+    return _errors_of_dense(dense, task, plan, seed, runs, f"{_label(recipe)}-{_UNCUT}")
 
 
 def run_baseline(recipe: Recipe, baseline: Baseline, task: Task, seed: int, runs: Path) -> Errors:
@@ -176,7 +177,7 @@ def run_baseline(recipe: Recipe, baseline: Baseline, task: Task, seed: int, runs
     factory = partial(NETWORKS[recipe.model].factory, num_classes=task.classes, width=baseline.width)
     phase = recipe.plan.dense[0].model_copy(update={"epochs": baseline.epochs})
     plan: Plan = recipe.plan.model_copy(update={"dense": (phase,)})
-    return _errors_of_dense(factory, task, plan, seed, runs, f"{recipe.name}-{baseline.name}")
+    return _errors_of_dense(factory, task, plan, seed, runs, f"{_label(recipe)}-{baseline.name}")
 
 
 def _errors_of_dense(
@@ -204,7 +205,7 @@ def summary(recipe: Recipe, runs: Path) -> dict[str, Any]:
         Differences are in percentage points, over the seeds that both have; None where none has.
     """
     longer, *narrow = baselines(recipe)
-    folders = _by_seed(runs, f"{recipe.name}-pruned", "result.json")
+    folders = _by_seed(runs, f"{_label(recipe)}-pruned", "result.json")
     results = {seed: read_result(folder) for seed, folder in folders.items()}
     stages = ["dense", *(f"round-{number:02d}" for number in range(1, recipe.plan.rounds + 1))]
     wrong = {stage: {seed: _wrong(folder, stage) for seed, folder in folders.items()} for stage in stages}
@@ -241,13 +242,24 @@ def summary(recipe: Recipe, runs: Path) -> dict[str, Any]:
     }
 
 
+def _label(recipe: Recipe) -> str:
+    """What folders are called: runs of another schedule are others."""
+    phases = recipe.plan.dense, recipe.plan.retrain
+    dense, retrain = (sum(phase.epochs for phase in each) for each in phases)
+    return f"{recipe.name}-{dense}-{retrain}"
+
+
 def _by_seed(runs: Path, name: str, needed: str) -> dict[int, Path]:
-    found = {int(path.name.rpartition("seed")[2]): path for path in runs.glob(f"{name}-seed*")}
-    return {seed: found[seed] for seed in sorted(found) if (found[seed] / needed).exists()}
+    found = {path.name.rpartition("-seed")[2]: path for path in runs.glob(f"{name}-seed*")}
+    return {
+        int(seed): found[seed]
+        for seed in sorted(found)
+        if seed.isdecimal() and (found[seed] / needed).exists()
+    }
 
 
 def _dense_errors(recipe: Recipe, name: str, runs: Path) -> dict[int, Errors]:
-    folders = _by_seed(runs, f"{recipe.name}-{name}", _TEST_ERRORS)
+    folders = _by_seed(runs, f"{_label(recipe)}-{name}", _TEST_ERRORS)
     return {seed: _wrong(folder, "dense") for seed, folder in folders.items()}
 
 
@@ -267,7 +279,7 @@ def _less(pruned: Mapping[int, Errors], dense: Mapping[int, Errors]) -> dict[str
 def write_summary(path: Path, recipe: Recipe, runs: Path, command: str) -> None:
     """Write what the finished runs come to, with their provenance."""
     settings = recipe.model_dump(mode="json")
-    folders = _by_seed(runs, f"{recipe.name}-pruned", "result.json")
+    folders = _by_seed(runs, f"{_label(recipe)}-pruned", "result.json")
     records = [read_result(folder).record for folder in folders.values()]
     wanted = ("seed", "error", "curve", "provenance", "seconds")
     write_json(
@@ -325,7 +337,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         for seed in given.seeds:
             error = runners[name](seed)
             print(f"seed {seed} {name}: {100 - error:.2f} % right", flush=True)
-            if given.json is not None:
+            if given.json is not None and _by_seed(given.runs, f"{_label(recipe)}-pruned", "result.json"):
                 with FileLock(given.runs / ".summary.lock"):
                     write_summary(given.json, recipe, given.runs, command)
 

@@ -211,16 +211,13 @@ void gather_halves(const GatherLines& lines) {
   }
 }
 
-bool all_finite(const float* x, std::int64_t count) {
-  Vec zeros = set(0.0f);
-  std::int64_t i = 0;
-  for (; i + LANES <= count; i += LANES) zeros = fma(load(x + i), set(0.0f), zeros);
-  float zero = SECATEUR_ISA::sum(zeros);
-  for (; i < count; ++i) zero = __builtin_fmaf(x[i], 0.0f, zero);
-  return zero == 0.0f;
+bool any_nan(const float* x, std::int64_t count) {
+  bool found = false;
+  for (std::int64_t i = 0; i < count; ++i) found |= x[i] != x[i];
+  return found;
 }
 
-// The same sums as without a look at what is multiplied, less those of the fillers.
+// The same sums, of what is not zero alone.
 void gather_past_fillers(const GatherLines& lines) {
   const auto* const gaps = static_cast<const std::uint8_t*>(lines.indices);
   const std::int64_t value_size = lines.type == ValueType::float32 ? 4 : 2;
@@ -297,11 +294,13 @@ void gather_lines(const GatherLines& lines) {
     }
   }
   const bool gaps = lines.layout == LayoutKind::gap8;
-  if (gaps && !all_finite(lines.x, lines.length)) return gather_past_fillers(lines);
   if (lines.type == ValueType::float32) {
-    return gaps ? gather_floats<LayoutKind::gap8>(lines) : gather_floats<LayoutKind::index16>(lines);
+    gaps ? gather_floats<LayoutKind::gap8>(lines) : gather_floats<LayoutKind::index16>(lines);
+  } else {
+    gaps ? gather_halves<LayoutKind::gap8>(lines) : gather_halves<LayoutKind::index16>(lines);
   }
-  return gaps ? gather_halves<LayoutKind::gap8>(lines) : gather_halves<LayoutKind::index16>(lines);
+  // A look at the sums, which are few, says whether a filler may have met an input that is not finite.
+  if (gaps && any_nan(lines.sums, lines.end - lines.begin)) gather_past_fillers(lines);
 }
 
 }  // namespace

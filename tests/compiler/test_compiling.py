@@ -18,6 +18,7 @@ from secateur.compiler.reading import load_network, onnx_of_module
 from secateur.compiler.remembering import default_cache, read_times, write_times
 from secateur.compiler.tuning import in_turns
 from secateur.errors import ConfigurationError, InputError, StorageError, UnsupportedModelError
+from secateur.format.graph import Batch, Graph, Value
 
 
 class Small(nn.Module):
@@ -225,6 +226,19 @@ def test_packing_and_examples(exported: Path) -> None:
     assert (repeated == given).all()
     (instead,) = examples_at(model.graph, [np.zeros((1, 1, 8, 8), np.float32)], 3)
     assert (instead == drawn).all()  # a shape and no data
+    (cut,) = examples_at(model.graph, [np.concatenate([np.zeros_like(given), given])], 1)
+    assert (cut == drawn[:1]).all()  # what is left of it is a shape
+
+
+def test_a_mask_of_ones_beside_data_is_data() -> None:
+    values = (Value("x", (Batch(), 4)), Value("mask", (Batch(), 4)), Value("y", (Batch(), 4)))
+    graph = Graph(("x", "mask"), ("y",), values, (), ())
+    x, mask = np.arange(4, dtype=np.float32)[None], np.ones((1, 4), np.float32)
+    images, ones = examples_at(graph, [x, mask], 2)
+    assert (images == x).all()
+    assert (ones == 1).all()
+    images, ones = examples_at(graph, [mask, mask], 2)
+    assert len(np.unique(images)) == len(np.unique(ones)) == 8
 
 
 def test_times_are_remembered_for_inputs_as_sparse_and_for_no_others(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ import torch
 
 from secateur.errors import ConfigurationError, FormatError, InputError
 from secateur.format.graph import Batch, Graph, Linear, Reduce, Value
-from secateur.format.layouts import Gap8, Order
+from secateur.format.layouts import VALUE_DTYPES, Gap8, Order
 from secateur.format.model import KernelChoice, Model
 from secateur.format.packing import pack, unpack
-from secateur.format.values import ValueType, round_values
+from secateur.format.values import round_values
 from secateur.runtime.kernels import best_isa
 from secateur.runtime.load import load
 from secateur.runtime.program import Program
@@ -52,28 +52,35 @@ def test_every_kernel_that_can_run_a_layer_agrees() -> None:
 
 @pytest.mark.parametrize("order", ["rows", "columns"])
 @pytest.mark.parametrize("batch", [1, 9])
-def test_an_infinite_input_passes_no_pruned_weight_in_a_sparse_kernel(order: Order, batch: int) -> None:
-    weight = np.zeros((600, 700), np.float32)
+@pytest.mark.parametrize(
+    "size", ["small", "large"]
+)  # small layers run on positions, large ones on the file's gaps
+def test_an_infinite_input_passes_no_pruned_weight_in_a_sparse_kernel(
+    order: Order, batch: int, size: str
+) -> None:
+    weight = np.zeros((600, 700) if size == "small" else (1200, 1400), np.float32)
     # Gaps that a byte cannot say, in lines of either order, beside ones that make gaps worth their bytes.
     weight[::30, ::50] = 1.0
-    weight[::30, 300:420:2] = 2.0
-    weight[7, 11] = weight[599, 699] = 3.0
-    values = (Value("x", (Batch(), 700)), Value("y", (Batch(), 600)))
+    weight[:: 30 if size == "small" else 2, 300:420:2] = 2.0
+    weight[7, 11] = weight[-1, -1] = 3.0
+    outputs, inputs = weight.shape
+    values = (Value("x", (Batch(), inputs)), Value("y", (Batch(), outputs)))
     graph = Graph(("x",), ("y",), values, ("fc.weight",), (Linear("fc", "x", "fc.weight", "y"),))
-    x = np.random.default_rng(0).integers(-4, 5, (batch, 700)).astype(np.float32)
+    x = np.random.default_rng(0).integers(-4, 5, (batch, inputs)).astype(np.float32)
     dead = ~weight.any(axis=0)
-    types: tuple[ValueType, ...] = ("float32", "float16")
-    for value_type in types:
-        model = Model(
-            graph, {"fc.weight": pack(round_values(weight, value_type, "fc").values, order=order)}, {}
-        )
+    for value_type in VALUE_DTYPES:
+        packed = pack(round_values(weight, value_type).values, order=order)
+        assert isinstance(packed.layout, Gap8)
+        assert packed.entries > np.count_nonzero(weight)  # fillers
+        assert (packed.entries > 30_000) == (size == "large")
+        model = Model(graph, {"fc.weight": packed}, {})
         for kernel in set(Program(model).candidates("fc", batch)) - {"dense", "panel_batch"}:
             program = Program(model, kernels={"fc": kernel})
             np.testing.assert_array_equal(program(x), x @ weight.T)
             infinite = np.where(dead, np.float32(np.inf), x)
             infinite[:, 11] = np.inf
             found = program(infinite)
-            assert np.isfinite(found[:, np.arange(600) != 7]).all(), (kernel, value_type)
+            assert np.isfinite(np.delete(found, 7, axis=1)).all(), (kernel, value_type)
             assert np.isinf(found[:, 7]).all()
 
 

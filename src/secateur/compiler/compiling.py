@@ -193,22 +193,27 @@ def examples_at(graph: Graph, given: Sequence[NDArray[Any]] | None, batch: int) 
         batch: At least 1.
 
     Returns:
-        An array for every input of the graph; random ones are normally distributed, indices are zero. An
-        example of one repeated number, such as ``torch.zeros(1, 3, 224, 224)``, only tells the shape: timed
-        on zeros, kernels that skip zeros would win everywhere.
+        An array for every input of the graph; random ones are normally distributed, indices are zero.
+        Examples of one repeated number each, such as ``torch.zeros(1, 3, 224, 224)``, only tell the shape:
+        timed on zeros, kernels that skip zeros would win everywhere.
     """
     draw = np.random.default_rng(0)
     values = {value.name: value for value in graph.values}
+    wanted = [(resolve(values[name].shape, batch), values[name].dtype) for name in graph.inputs]
+    examples = [
+        np.resize(example, shape).astype(DTYPES[dtype])
+        for example, (shape, dtype) in zip(given or (), wanted, strict=False)
+    ]
+    numbers = [example for example in examples if example.dtype == np.float32]
+    shapes_alone = all(_says_its_shape_alone(example) for example in numbers)
     arrays: list[NDArray[Any]] = []
-    for place, name in enumerate(graph.inputs):
-        shape = resolve(values[name].shape, batch)
-        example = None if given is None or place >= len(given) else np.asarray(given[place])
-        if example is not None and not (values[name].dtype == "float32" and _says_its_shape_alone(example)):
-            arrays.append(np.resize(example, shape).astype(DTYPES[values[name].dtype]))
-        elif values[name].dtype == "float32":
+    for place, (shape, dtype) in enumerate(wanted):
+        if place < len(examples) and not (dtype == "float32" and shapes_alone):
+            arrays.append(examples[place])
+        elif dtype == "float32":
             arrays.append(draw.standard_normal(shape).astype(np.float32))
         else:
-            arrays.append(np.zeros(shape, DTYPES[values[name].dtype]))
+            arrays.append(np.zeros(shape, DTYPES[dtype]))
     return arrays
 
 

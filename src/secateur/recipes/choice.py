@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -140,7 +141,7 @@ def cut_to_error(
         return error >= scan.error + increase
 
     counts = descend(make_ladder(offers), errs_enough)
-    by_scan = _choice(model, _masks(model, counts, alive), alive, price, scan)
+    by_scan = _choice(_masks(model, counts, alive), alive, partial(price.of, model), scan)
     if trial is None and by_scan.price >= least:
         return by_scan
     return _least_harmful(model, alive, price, max(by_scan.price, least), trial, offers, scan)
@@ -155,12 +156,20 @@ def _least_harmful(
     offers: Mapping[str, list[Offer]],
     scan: Sensitivity,
 ) -> Choice:
-    def to_limit(ladder: Ladder) -> Masks:
-        return _masks(
-            model, reach(ladder, lambda at: price.of(model, _masks(model, at, alive)), limit), alive
-        )
+    # A time is measured once: another time would say otherwise. Every way ranks a layer's weights by
+    # magnitude, so that how many are kept says which.
+    measured: dict[tuple[int, ...], float] = {}
 
-    by_scan = _choice(model, to_limit(make_ladder(offers)), alive, price, scan)
+    def price_of(masks: Masks) -> float:
+        kept = tuple(masks.kept_of(name) for name in masks)
+        if kept not in measured:
+            measured[kept] = price.of(model, masks)
+        return measured[kept]
+
+    def to_limit(ladder: Ladder) -> Masks:
+        return _masks(model, reach(ladder, lambda at: price_of(_masks(model, at, alive)), limit), alive)
+
+    by_scan = _choice(to_limit(make_ladder(offers)), alive, price_of, scan)
     if trial is None or by_scan.price > limit:
         return by_scan
     left = _left_after_retraining(alive, by_scan.masks, model, offers, trial)
@@ -177,7 +186,7 @@ def _least_harmful(
     trials = {name: trial(masks) for name, masks in allocations.items()}
     best = min(trials, key=trials.__getitem__)
     shares = {layer_name(name): share for name, share in left.items()}
-    return Choice(allocations[best], price.of(model, allocations[best]), scan, best, trials, shares)
+    return Choice(allocations[best], price_of(allocations[best]), scan, best, trials, shares)
 
 
 def _offers(
@@ -216,13 +225,13 @@ def _left_after_retraining(
     return left
 
 
-def _choice(model: nn.Module, masks: Masks, alive: Masks, price: Price, scan: Sensitivity) -> Choice:
+def _choice(masks: Masks, alive: Masks, price_of: Callable[[Masks], float], scan: Sensitivity) -> Choice:
     if masks == alive:
         raise UnreachableTargetError(
             f"no layer has a weight left to cut: {', '.join(layer_name(name) for name in alive)} keep "
             f"{alive.kept:,} weights between them"
         )
-    return Choice(masks, price.of(model, masks), scan)
+    return Choice(masks, price_of(masks), scan)
 
 
 def _ranked_masks(model: nn.Module, alive: Masks, price: Price, limit: float, score: Score) -> Masks:

@@ -209,9 +209,10 @@ class Processes:
             # torch's handler of the signal raises it anywhere, not only where a picture is awaited.
             if str(error).startswith(_DECODER):
                 raise PeerError(
-                    f"a process that decodes pictures is gone ({_in_short(error)}), most often because the "
-                    "system had no memory left: give fewer --workers (0 decodes in the training process), or "
-                    "leave it more memory. What was finished is kept: the same command goes on from there"
+                    f"a process that decodes pictures is gone ({_in_short(error)}). If nobody stopped it, "
+                    "the system had no memory left for it: give fewer --workers (0 decodes in the training "
+                    "process), or leave it more memory. What was finished is kept: the same command goes on "
+                    "from there"
                 ) from error
             if self.count == 1 or not _is_about_peers(error):
                 raise
