@@ -77,5 +77,9 @@ def test_a_few_samples_give_their_whole_range() -> None:
 def test_memory_that_is_touched_shows() -> None:
     before, _ = resident_bytes()
     block = np.ones(64 << 20, dtype=np.uint8)
+    until = time.monotonic() + 10
     now, peak = resident_bytes()
+    while now <= before and time.monotonic() < until:  # some kernels keep the account with a delay
+        time.sleep(0.05)
+        now, peak = resident_bytes()
     assert peak >= now >= before + int(0.9 * block.nbytes)

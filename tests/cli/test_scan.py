@@ -115,7 +115,7 @@ def test_interrupted_it_goes_on(
 
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "'nothing' is no run's folder, no recipe (" in refused(capsys, "scan", "nothing")
-    assert "resnet-20: an untrained network tells nothing" in refused(capsys, "scan", "resnet-20")
+    assert "resnet-56: an untrained network tells nothing" in refused(capsys, "scan", "resnet-56")
     message = refused(capsys, "scan", "lenet", "--weights", str(weights(tmp_path)))
     assert "'lenet': expected a built-in network (lenet-300-100, lenet-5" in message
     message = refused(capsys, "scan", "lenet-5", "--weights", str(weights(tmp_path)), "--validation", "40")

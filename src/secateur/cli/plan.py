@@ -23,7 +23,8 @@ from secateur.report.tables import human_count
 
 # Images that train and test sets were published with, so that nothing is read or downloaded for a plan.
 _TRAINING_IMAGES: Mapping[str, int] = {"mnist": 60_000, "digits": 4_000}
-_IMAGENET = 1_281_167
+# By the number of classes that a network was published for: ImageNet and CIFAR-10.
+_TRAINING_PICTURES: Mapping[int, int] = {1000: 1_281_167, 10: 50_000}
 _IMAGENET_CLASSES = 1000
 _DIGITS = ((1, 28, 28), 10)
 
@@ -200,7 +201,8 @@ def _what_is_seen(recipe: Recipe, arguments: argparse.Namespace) -> tuple[tuple[
     side = (data.image or ImageChoice()).size
     classes = NETWORKS[recipe.model].classes if recipe.model in NETWORKS else _IMAGENET_CLASSES
     # A data set of pictures is not known before it is read; who trains on a thousand classes has ImageNet.
-    return (3, side, side), classes, _IMAGENET - data.validation if classes == _IMAGENET_CLASSES else None
+    pictures = _TRAINING_PICTURES.get(classes)
+    return (3, side, side), classes, None if pictures is None else pictures - data.validation
 
 
 def _layer_cells(layer: LayerForecast) -> tuple[str, ...]:
