@@ -107,7 +107,7 @@ def baselines(recipe: Recipe) -> list[Baseline]:
     """
     plan = recipe.plan
     assert isinstance(plan.cut, GlobalCut)
-    dense, retrain = (sum(phase.epochs for phase in phases) for phases in (plan.dense, plan.retrain))
+    dense, retrain = _epochs(recipe)
     whole = weights(recipe.model, None)
     found = [Baseline("longer", nearest_width(recipe.model, whole), dense + plan.rounds * retrain)]
     for number in range(1, plan.rounds + 1):
@@ -156,8 +156,7 @@ def run_uncut(recipe: Recipe, task: Task, seed: int, runs: Path) -> Errors:
     Returns:
         [test images], True where it is wrong.
     """
-    run_pruned(recipe, task, seed, runs)
-    trained = load_weights(runs / f"{_label(recipe)}-pruned-seed{seed}" / "dense.safetensors")
+    trained = load_weights(run_pruned(recipe, task, seed, runs).folder / "dense.safetensors")
 
     def dense() -> nn.Module:
         model = NETWORKS[recipe.model].factory(num_classes=task.classes)
@@ -193,22 +192,23 @@ def _errors_of_dense(
     return _wrong(folder, "dense")
 
 
-def summary(recipe: Recipe, runs: Path) -> dict[str, Any]:
+def summary(recipe: Recipe, runs: Path, results: Mapping[int, RunResult]) -> dict[str, Any]:
     """What the runs that are finished come to, over their seeds.
 
     Args:
         recipe: The recipe.
-        runs: Where their folders lie.
+        runs: Where the folders of the dense networks lie.
+        results: Of the pruned networks, by seed.
 
     Returns:
         JSON values: the dense network, the two that were trained as long, and a point for every round.
         Differences are in percentage points, over the seeds that both have; None where none has.
     """
     longer, *narrow = baselines(recipe)
-    folders = _by_seed(runs, f"{_label(recipe)}-pruned", "result.json")
-    results = {seed: read_result(folder) for seed, folder in folders.items()}
     stages = ["dense", *(f"round-{number:02d}" for number in range(1, recipe.plan.rounds + 1))]
-    wrong = {stage: {seed: _wrong(folder, stage) for seed, folder in folders.items()} for stage in stages}
+    wrong = {
+        stage: {seed: _wrong(result.folder, stage) for seed, result in results.items()} for stage in stages
+    }
     as_long = _dense_errors(recipe, longer.name, runs)
     uncut = _dense_errors(recipe, _UNCUT, runs)
     points = []
@@ -235,17 +235,22 @@ def summary(recipe: Recipe, runs: Path) -> dict[str, Any]:
     return {
         "seeds": sorted(results),
         "weights": weights(recipe.model, None),
-        "dense": {"epochs": recipe.plan.dense[0].epochs, "error": _error(wrong["dense"])},
+        "dense": {"epochs": _epochs(recipe)[0], "error": _error(wrong["dense"])},
         "uncut": {"epochs": longer.epochs, "error": _error(uncut)},
         "longer": {"epochs": longer.epochs, "error": _error(as_long)},
         "curve": points,
     }
 
 
+def _epochs(recipe: Recipe) -> tuple[int, int]:
+    """Of the dense network, and of a round."""
+    plan = recipe.plan
+    return sum(phase.epochs for phase in plan.dense), sum(phase.epochs for phase in plan.retrain)
+
+
 def _label(recipe: Recipe) -> str:
     """What folders are called: runs of another schedule are others."""
-    phases = recipe.plan.dense, recipe.plan.retrain
-    dense, retrain = (sum(phase.epochs for phase in each) for each in phases)
+    dense, retrain = _epochs(recipe)
     return f"{recipe.name}-{dense}-{retrain}"
 
 
@@ -280,7 +285,7 @@ def write_summary(path: Path, recipe: Recipe, runs: Path, command: str) -> None:
     """Write what the finished runs come to, with their provenance."""
     settings = recipe.model_dump(mode="json")
     folders = _by_seed(runs, f"{_label(recipe)}-pruned", "result.json")
-    records = [read_result(folder).record for folder in folders.values()]
+    results = {seed: read_result(folder) for seed, folder in folders.items()}
     wanted = ("seed", "error", "curve", "provenance", "seconds")
     write_json(
         path,
@@ -290,8 +295,8 @@ def write_summary(path: Path, recipe: Recipe, runs: Path, command: str) -> None:
             "provenance": provenance(
                 configuration_hash=content_hash(settings), seed=0, threads=torch.get_num_threads()
             ).to_json(),
-            "summary": summary(recipe, runs),
-            "runs": [{key: record[key] for key in wanted} for record in records],
+            "summary": summary(recipe, runs, results),
+            "runs": [{key: result.record[key] for key in wanted} for result in results.values()],
         },
     )
 
