@@ -1,6 +1,7 @@
 #include "lane_plan.h"
 
 #include <algorithm>
+#include <cmath>
 #include <limits>
 
 namespace secateur {
@@ -78,11 +79,30 @@ double panel_cost(const LanePlan& plan, const WeightedKernels& kernels) {
   return cycles * static_cast<double>(plan.image_groups());
 }
 
+// As `sparse_cost`, for rows of a batch: the runs of non-zeros are long, and narrow tiles cost what they must.
+double batch_cost(const LanePlan& plan, double nonzeros) {
+  const double visits = static_cast<double>(plan.blocks() * plan.shape.out_channels);
+  const double vectors = static_cast<double>(plan.region_columns);
+  const double cycles = nonzeros * (2.2 + 0.53 * vectors) + visits * (8.0 + 1.6 * vectors);
+  return cycles * static_cast<double>(plan.image_groups());
+}
+
+constexpr double TRANSPOSITION = 30;  // of eight by eight
+
+// Of a group of rows, that many floats each.
+double transposing_cost(const LanePlan& plan, std::int64_t floats) {
+  return static_cast<double>(divide_up(floats, 8) * plan.lane_images) / 8 * TRANSPOSITION;
+}
+
+// Of a group's packed rows, for every slice, from the second-level cache: a line a cycle.
+double reading_cost(const LanePlan& plan) {
+  return static_cast<double>(plan.shape.in_channels * plan.lane_images * plan.slices()) * 4 / 64;
+}
+
 // Both go through transpositions of eight by eight.
 double moving_cost(const LanePlan& plan) {
-  constexpr double BLOCK = 30;
   constexpr double CALL = 15;
-  const double blocks = static_cast<double>(plan.lanes) / 8 * BLOCK;
+  const double blocks = static_cast<double>(plan.lanes) / 8 * TRANSPOSITION;
   const double bands = static_cast<double>(plan.image_groups() * plan.bands());
   const double pack = static_cast<double>(plan.shape.in_channels * plan.window_rows(plan.band_rows) *
                                           divide_up(plan.window_columns(), 8)) *
@@ -268,13 +288,21 @@ LanePlan plan_batch(const LinearShape& shape, const WeightedKernels& kernels, co
     plan.region_columns = plan.tile_columns = columns;
     plan.lane_images = plan.lanes * columns;
     plan.block = block_positions(plan, work.panel ? PANEL_BLOCK_BYTES : SPARSE_BLOCK_BYTES);
-    const double cost = work.panel ? panel_cost(plan, kernels) : sparse_cost(plan, work.nonzeros);
+    const double product = work.panel ? panel_cost(plan, kernels) : batch_cost(plan, work.nonzeros);
+    const double all_groups = static_cast<double>(plan.image_groups());
+    const double packing = transposing_cost(plan, shape.in);
+    const double shared = product + all_groups * transposing_cost(plan, shape.out);
+    choose_slices(plan, kernels, work, shared + all_groups * packing);
+    // Two threads have one half of the items each. Where the halves share rows, both pack them, and every slice reads
+    // them again; and the next layer finds half of what it reads in the other thread's cache.
+    const double threads = plan.small ? 1 : 2;
+    const double groups = std::ceil(static_cast<double>(plan.image_groups()) / threads);
+    const double cost = shared / threads + groups * (packing + reading_cost(plan));
     if (cost < best) {
       best = cost;
       chosen = plan;
     }
   }
-  choose_slices(chosen, kernels, work, best);
   return chosen;
 }
 
