@@ -132,13 +132,14 @@ def test_info_of_what_is_no_compact_file(tmp_path: Path, capsys: pytest.CaptureF
     assert "--batch must be at least 1" in refusal(capsys, "info", str(path), "--batch", "0")
 
 
+@pytest.mark.parametrize(("batch", "title"), [("batch", "batch 1, "), (64, "fixed batch, ")])
 def test_names_with_brackets_are_shown_as_they_are(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], batch: int | str, title: str
 ) -> None:
     weight = helper.make_tensor("w", TensorProto.FLOAT, [4, 2], [0.0, 1.0] * 4)
     node = helper.make_node("MatMul", ["x", "w"], ["y"], name="[/fc]")
     x, y = (
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", size])
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch, size])
         for name, size in (("x", 4), ("y", 2))
     )
     path = tmp_path / "named.onnx"
@@ -147,7 +148,9 @@ def test_names_with_brackets_are_shown_as_they_are(
     assert main(["export", str(path), "-o", str(target), "--no-measure"]) == 0
     assert main(["info", str(target)]) == 0
     (layer,) = (each.layer for each in sc.load(target).kernels())
-    assert capsys.readouterr().out.count(layer) == 2
+    said = capsys.readouterr().out
+    assert said.count(layer) == 2
+    assert said.startswith(title)
 
 
 def test_no_number_is_cut_on_a_terminal_of_80_columns_nor_in_a_pipe(

@@ -64,9 +64,10 @@ def kernel_table(program: Program, batch: int) -> Table:
     Returns:
         A table.
     """
+    symbolic = any(not isinstance(size, int) for value in program.inputs for size in value.shape)
     table = Table(
         box=box.SIMPLE_HEAD,
-        title=f"batch {batch}, {program.isa}",
+        title=f"{f'batch {batch}' if symbolic else 'fixed batch'}, {program.isa}",
         title_justify="left",
         # VGG-16's numbers fit 80 columns so, and where they do not, a name is folded before a number is cut.
         padding=(0, 1, 0, 0),
