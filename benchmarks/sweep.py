@@ -28,6 +28,7 @@ from secateur.benchmarking.engines import SECATEUR, Engine, chosen_engines, pars
 from secateur.benchmarking.machine import machine_record
 from secateur.benchmarking.network_onnx import write_chain
 from secateur.benchmarking.reference import reference_outputs
+from secateur.benchmarking.result import Row
 from secateur.benchmarking.statistics import median, ratios
 from secateur.benchmarking.works import Work, normal_inputs
 from secateur.errors import ConfigurationError
@@ -116,14 +117,16 @@ def sweep(
 
     Returns:
         A row an engine and density, and versions by package. ``speedup`` is the fastest dense engine's time
-        over the row's own, round by round.
+        over the row's own, round by round. A dense engine that disagrees has a row with its problem, and no
+        time.
 
     Raises:
-        ConfigurationError: An engine is absent, fails or disagrees: a sweep beside half the engines proves
-            nothing.
+        ConfigurationError: An engine is absent or fails, or Secateur or every other disagrees: a sweep beside
+            half the engines proves nothing.
     """
     plan = [(engine, 1.0) for engine in dense] + [(secateur, density) for density in densities]
     entrants: list[Entrant] = []
+    left_out: list[Row] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="secateur-sweep-")))
         for number, (engine, density) in enumerate(plan):
@@ -133,19 +136,26 @@ def sweep(
             entrant = enter(work, engine, threads, place, stack)
             if isinstance(entrant, Entrant):
                 entrant = check(entrant, reference, place, timing.tolerance)
-            if not isinstance(entrant, Entrant):
+            if isinstance(entrant, Entrant):
+                entrants.append(entrant)
+            elif engine in dense and entrant.agreement is not None:
+                left_out.append(entrant)
+            else:
                 where = f"{name}, batch {batch}, density {density}"
                 raise ConfigurationError(f"{where}: {engine.name}: {entrant.problem}")
-            entrants.append(entrant)
+        if len(left_out) == len(dense):
+            raise ConfigurationError(f"{name}, batch {batch}: {left_out[0].problem}, nor does any other")
         samples = race([entrant.worker for entrant in entrants], timing, lambda _: None)
     turns: list[list[float]] = []
     for entrant, sample in zip(entrants, samples, strict=True):
         if isinstance(sample, str):
             raise ConfigurationError(f"{name}, batch {batch}: {entrant.row.engine}: {sample}")
         turns.append([turn.median_ms for turn in sample])
-    best = min(turns[: len(dense)], key=lambda each: median(each).value)
-    rows = []
-    for (_, density), entrant, own in zip(plan, entrants, turns, strict=True):
+    peers = len(dense) - len(left_out)
+    best = min(turns[:peers], key=lambda each: median(each).value)
+    rows = [row.to_json() | {"density": 1.0} for row in left_out]
+    measured = [1.0] * peers + list(densities)
+    for density, entrant, own in zip(measured, entrants, turns, strict=True):
         row = replace(entrant.row, latency=median(own)).to_json()
         speedup = ratios(best, own)
         row |= {"density": density, "speedup": speedup.value}
@@ -185,7 +195,8 @@ def break_even(points: Sequence[tuple[float, float]]) -> float | None:
 def _show(console: Console, rows: Sequence[dict[str, Any]]) -> None:
     first = rows[0]
     own = [row for row in rows if row["engine"] == SECATEUR.name]
-    dense = ", ".join(f"{row['engine']} {row['median_ms']:.3g} ms" for row in rows if row not in own)
+    timed = [row for row in rows if row not in own and row["median_ms"] is not None]
+    dense = ", ".join(f"{row['engine']} {row['median_ms']:.3g} ms" for row in timed)
     limit = break_even([(row["density"], row["speedup"]) for row in own])
     console.print(f"{first['work']}, batch {first['batch']}: {dense}; break-even {limit or 'none'}")
     table = Table(box=box.SIMPLE_HEAD)

@@ -81,9 +81,24 @@ OwnedLines to_positions(const Matrix& matrix) {
   return out;
 }
 
+OwnedLines written_out(const Matrix& matrix) {
+  OwnedLines out;
+  take_values(out, matrix, static_cast<std::size_t>(matrix.lines * matrix.length));
+  each_nonzero(matrix, [&](std::int64_t line, std::int64_t position, std::int64_t source) {
+    copy_value(matrix, source, out.values.get(), line * matrix.length + position);
+  });
+  out.view.layout = LayoutKind::dense;
+  out.view.lines = matrix.lines;
+  out.view.length = matrix.length;
+  out.view.values = out.values.get();
+  return out;
+}
+
 WalkedLines::WalkedLines(const Matrix& matrix, LayoutKind layout) : view_(matrix) {
-  if (layout == LayoutKind::dense || matrix.layout == LayoutKind::index16) return;
-  if (matrix.length <= MAX_POSITIONS && layout == LayoutKind::index16) {
+  if (matrix.layout == layout || (matrix.layout == LayoutKind::index16 && layout != LayoutKind::dense)) return;
+  if (layout == LayoutKind::dense) {
+    owned_ = written_out(matrix);
+  } else if (matrix.length <= MAX_POSITIONS && layout == LayoutKind::index16) {
     owned_ = to_positions(matrix);
   } else if (matrix.layout != LayoutKind::gap8) {
     owned_ = to_gaps(matrix);

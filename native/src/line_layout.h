@@ -26,14 +26,16 @@ OwnedLines to_gaps(const Matrix& matrix);
 // The same lines as positions, of at most 65536. The values stay where they are, unless there are zeros among them.
 OwnedLines to_positions(const Matrix& matrix);
 
+// The same lines with every zero in its place.
+OwnedLines written_out(const Matrix& matrix);
+
 // Lines become positions and positions lines, as index16: at most 65536 lines.
 OwnedLines transposed(const Matrix& matrix);
 
 // A matrix as the kernels walk it that multiply it by one vector, in place where the file has it so.
 class WalkedLines {
  public:
-  // As dense, which it is then; as gap8; or as index16, a fifth faster for a byte more an entry, where lines are short
-  // enough.
+  // As dense; as gap8; or as index16, a fifth faster for a byte more an entry, where lines are short enough.
   WalkedLines(const Matrix& matrix, LayoutKind layout);
   const Matrix& view() const noexcept { return view_; }
   std::size_t bytes() const noexcept { return owned_.size(); }

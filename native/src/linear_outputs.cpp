@@ -12,24 +12,25 @@ constexpr std::int64_t SMALL_ENTRIES = 30'000;
 constexpr std::int64_t SMALL_DENSE_BYTES = 400'000;
 constexpr std::int64_t ITEMS = 16;
 
-bool is_small(const LinearShape& shape, const Matrix& weights) {
-  if (weights.layout != LayoutKind::dense) return weights.entries * shape.rows <= SMALL_ENTRIES;
-  return weights.entries * value_bytes(weights.type) * shape.rows <= SMALL_DENSE_BYTES;
+bool is_small(const LinearShape& shape, const Matrix& weights, bool dense) {
+  if (!dense) return weights.entries * shape.rows <= SMALL_ENTRIES;
+  return weights.lines * weights.length * value_bytes(weights.type) * shape.rows <= SMALL_DENSE_BYTES;
 }
 
-LayoutKind walked_as(const Matrix& weights, bool small) {
-  if (weights.layout == LayoutKind::dense) return LayoutKind::dense;
+LayoutKind walked_as(bool dense, bool small) {
+  if (dense) return LayoutKind::dense;
   return small ? LayoutKind::index16 : LayoutKind::gap8;
 }
 
 class GatherLinear final : public WeightedStep {
  public:
-  GatherLinear(const WeightedKernels& kernels, const LinearShape& shape, const Matrix& weights, const LayerRefs& refs)
+  GatherLinear(const WeightedKernels& kernels, const LinearShape& shape, const Matrix& weights, const LayerRefs& refs,
+               bool dense)
       : kernels_(kernels),
         shape_(shape),
         refs_(refs),
-        small_(is_small(shape, weights)),
-        walked_(weights, walked_as(weights, small_)),
+        small_(is_small(shape, weights, dense)),
+        walked_(weights, walked_as(dense, small_)),
         // Four lines go side by side.
         lines_(small_ ? shape.out : std::max<std::int64_t>(4, (shape.out / ITEMS + 3) / 4 * 4)) {}
 
@@ -70,8 +71,8 @@ class GatherLinear final : public WeightedStep {
 }  // namespace
 
 std::unique_ptr<WeightedStep> make_outputs_linear(const WeightedKernels& kernels, const LinearShape& shape,
-                                                  const Matrix& weights, const LayerRefs& refs) {
-  return std::make_unique<GatherLinear>(kernels, shape, weights, refs);
+                                                  const Matrix& weights, const LayerRefs& refs, bool dense) {
+  return std::make_unique<GatherLinear>(kernels, shape, weights, refs, dense);
 }
 
 }  // namespace secateur

@@ -20,7 +20,7 @@ std::vector<std::unique_ptr<WeightedStep>> make_inputs_linear(const WeightedKern
 
 // Weights as rows, dense or sparse.
 std::unique_ptr<WeightedStep> make_outputs_linear(const WeightedKernels& kernels, const LinearShape& shape,
-                                                  const Matrix& weights, const LayerRefs& refs);
+                                                  const Matrix& weights, const LayerRefs& refs, bool dense);
 
 // Weights as rows; a vector is one feature of several rows of the batch.
 std::unique_ptr<WeightedStep> make_batch_linear(const WeightedKernels& kernels, const LinearShape& shape,
