@@ -84,6 +84,29 @@ def test_an_infinite_input_passes_no_pruned_weight_in_a_sparse_kernel(
             assert np.isinf(found[:, 7]).all()
 
 
+@pytest.mark.parametrize(
+    ("shape", "density", "may"),
+    [((300, 784), 0.02, True), ((1200, 1400), 0.1, False), ((1200, 1400), 0.45, True)],
+    ids=["small", "large", "large and hardly pruned"],
+)
+def test_pruned_weights_are_written_out_only_where_that_takes_little_memory(
+    shape: tuple[int, int], density: float, may: bool
+) -> None:
+    weight = sparse(shape, density, 3)
+    values = (Value("x", (Batch(), shape[1])), Value("y", (Batch(), shape[0])))
+    graph = Graph(("x",), ("y",), values, ("fc.weight",), (Linear("fc", "x", "fc.weight", "y"),))
+    packed = pack(weight, order="rows")
+    assert packed.kind != "dense"
+    model = Model(graph, {"fc.weight": packed}, {})
+    program = Program(model)
+    assert ("dense" in program.candidates("fc", 1)) == may
+    assert "dense" not in program.candidates("fc", 64)  # nor does it read the matrix for each of many rows
+    if may:
+        x = sparse((3, shape[1]), 0.5, 7)
+        found = Program(model, kernels={"fc": "dense"})(x)
+        np.testing.assert_allclose(found, x @ weight.T, rtol=1e-4, atol=1e-3)
+
+
 def test_results_do_not_depend_on_threads() -> None:
     program = Program(small_convolutional())
     x = sparse((5, 1, 12, 12), 0.8)
