@@ -351,3 +351,27 @@ def test_a_log_softmax_is_finite_where_the_softmax_is_zero() -> None:
     program = sc.compile(network, x, measure=False)
     torch.testing.assert_close(program(x), network(x), rtol=1e-6, atol=1e-6)
     assert torch.isfinite(program(x)).all()
+
+
+class WithConstants(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.register_buffer("levels", torch.tensor([1.0, 2.0, 3.0]))
+
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        levels = self.get_buffer("levels")
+        return self.linear(x), levels, levels * 2, self.linear.weight
+
+
+def test_outputs_may_be_constants(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    model = WithConstants().eval()
+    program = sc.compile(model, torch.randn(2, 3), measure=False)
+    program.save(tmp_path / "constants.secateur")
+    x = torch.randn(4, 3)
+    with torch.no_grad():
+        expected = model(x)
+    for each in (program, sc.load(tmp_path / "constants.secateur")):
+        for found, wanted_here in zip(each(x), expected, strict=True):
+            torch.testing.assert_close(found, wanted_here, rtol=1e-5, atol=1e-6)

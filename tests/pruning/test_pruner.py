@@ -170,6 +170,34 @@ def test_an_optimizer_that_lacks_a_trainable_weight_is_refused() -> None:
     pruner.attach(second)
 
 
+def test_l_bfgs_is_refused() -> None:
+    model = network()
+    with pytest.raises(ConfigurationError, match=r"L-BFGS cannot prune.*takes one gradient a step"):
+        Pruner(model, torch.optim.LBFGS(model.parameters()))
+
+
+def _assigned(model: nn.Sequential) -> None:
+    model[0].weight = nn.Parameter(torch.zeros_like(model[0].weight))
+
+
+def _loaded(model: nn.Sequential) -> None:
+    model.load_state_dict({name: value.clone() for name, value in model.state_dict().items()}, assign=True)
+
+
+@pytest.mark.parametrize("replace", [_assigned, _loaded])
+def test_parameters_that_were_replaced_are_noticed(replace: Callable[[nn.Sequential], None]) -> None:
+    model = network()
+    pruner = Pruner(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    masks = pruner.prune(Density(0.5))
+    replace(model)
+    for late in (pruner.report, pruner.finalize, lambda: pruner.prune(Density(0.25))):
+        with pytest.raises(ConfigurationError, match=r"weights of 0.* were replaced.*make a new Pruner"):
+            late()
+    again = Pruner(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    again.restrict(masks)
+    assert again.report().kept == masks.kept
+
+
 def test_two_optimizers_with_a_pruner_each() -> None:
     model = network()
     first = torch.optim.SGD(model[0].parameters(), lr=0.1, momentum=0.9)
@@ -240,7 +268,7 @@ def test_a_step_that_mixed_precision_skips(fused: bool) -> None:
 
 def test_closures() -> None:
     model = network()
-    optimizer = torch.optim.LBFGS(model.parameters(), max_iter=4)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     pruner = Pruner(model, optimizer)
     pruner.prune(Density(0.25))
     inputs, targets = next(batches(1))

@@ -107,6 +107,22 @@ def test_pruned_weights_are_written_out_only_where_that_takes_little_memory(
         np.testing.assert_allclose(found, x @ weight.T, rtol=1e-4, atol=1e-3)
 
 
+def test_sixteen_batch_sizes_are_kept_those_used_last() -> None:
+    model = two_layers()
+    program = Program(model)
+    first, second = program.bind(1), program.bind(2)
+    for batch in range(3, 17):
+        program.bind(batch)
+    assert program.bind(1) is first
+    program.bind(17)
+    assert program.bind(1) is first
+    assert program.bind(2) is not second
+    for batch in (*range(18, 40), 2):
+        x = inputs(batch)
+        assert_close(model, x, program(x))
+        assert_close(model, x, program(x))  # the short way for what is known
+
+
 def test_results_do_not_depend_on_threads() -> None:
     program = Program(small_convolutional())
     x = sparse((5, 1, 12, 12), 0.8)

@@ -95,6 +95,7 @@ def test_every_factor_is_a_share_of_the_rate(schedule: LearningRate, steps: int)
         ({"schedule": {"kind": "steps", "at": []}}, "at least 1 item"),
         ({"schedule": {"kind": "cosine", "cycles": 0}}, "greater than or equal to 1"),
         ({"precision": "float16"}, "'float32', 'bf16' or 'fp16'"),
+        ({"only": []}, "at least 1 item"),
         ({"accumulate": 0}, "greater than or equal to 1"),
         ({"accumulate": 33}, r"accumulate \(33\) must not be above batch_size \(32\)"),
     ],

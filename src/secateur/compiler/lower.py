@@ -49,7 +49,9 @@ def lower(model: onnx.ModelProto) -> Network:
     versions = {entry.domain: entry.version for entry in model.opset_import}
     opsets = Opsets({**versions, "": versions.get("", versions.get("ai.onnx", 0))}, model.ir_version)
 
-    build = Builder([value.name for value in inputs] + [name for node in graph.node for name in node.output])
+    # An output may be a constant under its own name: what is kept of that goes by another.
+    given = [entry.name for entry in (*inputs, *graph.output)]
+    build = Builder(given + [name for node in graph.node for name in node.output])
     known = {name: Known((array,) * len(probes), name) for name, array in initialisers.items()}
     environment: dict[str, Operand] = {**known, **{value.name: value for value in inputs}}
     for value in inputs:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.optim import Optimizer
+from torch.optim import LBFGS, Optimizer
 
 from secateur.errors import ConfigurationError
 from secateur.pruning.layers import layer_name
@@ -113,6 +113,27 @@ def on_devices_of(weights: Mapping[str, Tensor], masks: Masks) -> Masks:
     return Masks({name: mask.to(weights[name].device) for name, mask in masks.items()})
 
 
+def check_parameters_of(model: nn.Module, weights: Mapping[str, nn.Parameter]) -> None:
+    """Refuse a network whose parameters were replaced: the masks would be those of weights nobody reads.
+
+    Args:
+        model: The network.
+        weights: Those of its parameters that are under pruning, by name.
+
+    Raises:
+        ConfigurationError: Some are its parameters no longer.
+    """
+    held = {id(parameter) for parameter in model.parameters()}
+    replaced = [layer_name(name) for name, weight in weights.items() if id(weight) not in held]
+    if replaced:
+        raise ConfigurationError(
+            f"the weights of {', '.join(replaced)} were replaced by other parameters since this pruner was "
+            "made (an assignment, load_state_dict(..., assign=True) or to_empty does that), and nothing "
+            "prunes the new ones; make a new Pruner and a new optimizer of the model as it is now, and give "
+            "the pruner this one's masks with restrict()"
+        )
+
+
 def checked_optimizer(optimizer: Optimizer, weights: Mapping[str, nn.Parameter]) -> Optimizer:
     """The optimizer whose steps change the weights, refused where it leaves some of them to another.
 
@@ -124,8 +145,8 @@ def checked_optimizer(optimizer: Optimizer, weights: Mapping[str, nn.Parameter])
         The optimizer itself, without a wrapper.
 
     Raises:
-        ConfigurationError: It is no optimizer, it holds none of the weights, or it lacks a weight that
-            requires a gradient.
+        ConfigurationError: It is no optimizer, or L-BFGS; it holds none of the weights, or it lacks a weight
+            that requires a gradient.
     """
     # accelerate's wrapper is an Optimizer by inheritance only: the hooks and the state are those of the one
     # inside.
@@ -135,6 +156,12 @@ def checked_optimizer(optimizer: Optimizer, weights: Mapping[str, nn.Parameter])
         raise ConfigurationError(
             f"expected an optimizer (torch.optim.Optimizer), found {type(found).__name__}; "
             "give the optimizer object that trains this model"
+        )
+    if isinstance(found, LBFGS):
+        raise ConfigurationError(
+            "L-BFGS cannot prune: within a step it moves along directions of its own, through weights that "
+            "were pruned, and its history remembers them; train with SGD, Adam or another optimizer that "
+            "takes one gradient a step"
         )
     held = {id(parameter) for group in found.param_groups for parameter in group["params"]}
     if not any(id(weight) in held for weight in weights.values()):

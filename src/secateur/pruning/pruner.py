@@ -15,6 +15,7 @@ from secateur.pruning.criteria import Criterion, compute_masks
 from secateur.pruning.default import weights_to_prune
 from secateur.pruning.enforcement import (
     Factors,
+    check_parameters_of,
     checked_optimizer,
     make_factors,
     multiply_,
@@ -166,7 +167,8 @@ class Pruner:
         Raises:
             UnreachableTargetError: A layer would end empty, or more weights are asked for than are alive.
             LayerSelectionError: A layer given a value of its own is not there, or is there twice.
-            ConfigurationError: It is no criterion, a weight is NaN, or the pruner was finalized.
+            ConfigurationError: It is no criterion, a weight is NaN, the model's weights were replaced by
+                other parameters, or the pruner was finalized.
         """
         self._refuse_if_finalized()
         return self._cut_to(compute_masks(self._weights, criterion, self.masks, self._names))
@@ -251,7 +253,12 @@ class Pruner:
         multiply_(self._factors, self._optimizer)
 
     def report(self) -> PruningReport:
-        """How much of every layer lives, and how many pruned weights are not zero (none should be)."""
+        """How much of every layer lives, and how many pruned weights are not zero (none should be).
+
+        Raises:
+            ConfigurationError: The model's weights were replaced by other parameters since.
+        """
+        check_parameters_of(self._model, self._weights)
         return PruningReport(
             tuple(
                 LayerReport(
@@ -273,6 +280,9 @@ class Pruner:
 
         Returns:
             The final masks.
+
+        Raises:
+            ConfigurationError: The model's weights were replaced by other parameters.
         """
         found = self.report()
         if found.revived:
@@ -324,6 +334,7 @@ class Pruner:
         )
 
     def _cut_to(self, masks: Masks) -> Masks:
+        check_parameters_of(self._model, self._weights)
         self._set_masks(masks)
         if self._on_cut is not None:
             self._on_cut(self._masks)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -24,6 +25,7 @@ from secateur.runtime.kernels import NativeProgram, best_isa
 from secateur.runtime.weights import bound_weight
 
 _MOST_THREADS = 2**31 - 1
+_BATCHES_KEPT = 16  # packed weights and memory of each
 
 
 @final
@@ -66,7 +68,8 @@ class Program:
     """A compact network, ready to run: NumPy arrays or torch tensors in, the same out.
 
     It may be called from several threads at once; each call has memory of its own, and the interpreter lock
-    is released while it runs. For every batch size that it meets, it plans its memory once.
+    is released while it runs. For every batch size that it meets, it plans its memory once, and keeps that
+    for the sixteen sizes that were used last.
 
     Args:
         model: Graph and packed weights, from a file or the compiler.
@@ -96,6 +99,8 @@ class Program:
         self._inputs = _named(model.graph, model.graph.inputs)
         self._outputs = _named(model.graph, model.graph.outputs)
         self._bound: dict[int, Bound] = {}
+        self._used: dict[int, int] = {}
+        self._turns = itertools.count()
         self._known: dict[tuple[int, ...], _Known] = {}
         self._lock = Lock()
 
@@ -240,14 +245,21 @@ class Program:
                 layer.
         """
         found = self._bound.get(batch)
-        if found is not None:
+        if found is not None:  # without the lock: others may be building
+            self._used[batch] = next(self._turns)
             return found
         if batch < 1:
             raise ConfigurationError(f"batch must be at least 1, found {batch}")
         with self._lock:
-            if batch not in self._bound:
-                self._bound[batch] = self._build(batch)
-            return self._bound[batch]
+            found = self._bound.get(batch) or self._build(batch)
+            self._used[batch] = next(self._turns)
+            self._bound[batch] = found
+            if len(self._bound) > _BATCHES_KEPT:
+                oldest = min(self._bound, key=self._used.__getitem__)
+                del self._bound[oldest], self._used[oldest]
+                # Calls that were known did not count: those that are still made are seen again now.
+                self._known.clear()
+            return found
 
     def timer(self, inputs: Sequence[Any], threads: int) -> Callable[[int], Sequence[int]]:
         """What measures whole runs, inside the core: no Python between them.

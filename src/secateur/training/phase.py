@@ -142,7 +142,7 @@ class Phase(Frozen):
     schedule: LearningRate = Constant()
     l1: NotNegative = 0.0
     l2: NotNegative = 0.0
-    only: tuple[str, ...] | None = Field(default=None, strict=False)
+    only: tuple[str, ...] | None = Field(default=None, strict=False, min_length=1)
     clip: NotNegative = 0.0
     precision: Precision = "float32"
     accumulate: int = Field(default=1, ge=1)
