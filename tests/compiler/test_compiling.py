@@ -375,3 +375,19 @@ def test_outputs_may_be_constants(tmp_path: Path) -> None:
     for each in (program, sc.load(tmp_path / "constants.secateur")):
         for found, wanted_here in zip(each(x), expected, strict=True):
             torch.testing.assert_close(found, wanted_here, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        nn.Conv2d(1, 2, 3, padding=4),
+        nn.Conv2d(1, 2, 3, padding=(1, 9), stride=2),
+        nn.Sequential(nn.ZeroPad2d(3), nn.Conv2d(1, 2, 3, padding=1)),
+    ],
+    ids=["all around", "one dimension", "an operator of its own"],
+)
+def test_whole_windows_may_lie_in_the_padding(model: nn.Module) -> None:
+    x = torch.randn(2, 1, 8, 8)
+    with torch.no_grad():
+        expected = model.eval()(x)
+    torch.testing.assert_close(sc.compile(model, x, measure=False)(x), expected, rtol=1e-5, atol=1e-5)

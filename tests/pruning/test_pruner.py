@@ -170,6 +170,21 @@ def test_an_optimizer_that_lacks_a_trainable_weight_is_refused() -> None:
     pruner.attach(second)
 
 
+@pytest.mark.parametrize("selection", [[nn.Linear(2, 2)], nn.Linear(2, 2), nn.Linear, 0], ids=repr)
+def test_layers_are_chosen_by_names(selection: Any) -> None:
+    with pytest.raises(
+        LayerSelectionError, match=r"layers: expected names or patterns .* found (Linear|int)"
+    ):
+        Pruner(network(), layers=selection)
+
+
+@pytest.mark.parametrize("key", ["score", "allocation"])
+def test_scores_and_allocations_are_functions(key: str) -> None:
+    wrong: dict[str, Any] = {key: "lamp"}
+    with pytest.raises(ConfigurationError, match=f"{key}: expected a function .* found 'lamp'"):
+        Density(0.5, **wrong)
+
+
 def test_l_bfgs_is_refused() -> None:
     model = network()
     with pytest.raises(ConfigurationError, match=r"L-BFGS cannot prune.*takes one gradient a step"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -26,3 +26,24 @@ class Network:
 
     graph: Graph
     constants: Mapping[str, np.ndarray]
+
+
+def most_padding(kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> tuple[int, ...]:
+    """How much padding a convolution may have of its own: with more, windows lie far out in it.
+
+    Args:
+        kernel: Sizes.
+        strides: One a dimension.
+        dilations: One a dimension.
+
+    Returns:
+        The most before every dimension, and then the most after: what the native core takes at its door.
+
+    Example:
+        >>> most_padding((3, 1), (1, 2), (2, 1))
+        (5, 2, 9, 2)
+    """
+    reaches = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
+    before = (reach + stride for reach, stride in zip(reaches, strides, strict=True))
+    after = (2 * reach + stride for reach, stride in zip(reaches, strides, strict=True))
+    return (*before, *after)

@@ -21,6 +21,8 @@ from secateur.errors import MissingExtraError, UnsupportedModelError
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+_FIXED = "export it at one batch size yourself (torch.onnx.export) and compile that file"
+
 
 def load_network(source: str | Path | onnx.ModelProto) -> Network:
     """Translate an ONNX model to a network: constants folded, layers fused.
@@ -105,7 +107,7 @@ def onnx_of_module(
             'pip install "secateur[compile]"'
         ) from error
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
-        advice = "; if it works on one batch size only, compile it with a fixed one" if dynamic_batch else ""
+        advice = f"; if it works on one batch size only, {_FIXED}" if dynamic_batch else ""
         raise UnsupportedModelError(
             f"torch.onnx.export cannot export {type(module).__name__}: {_first_line(error)}; expected a "
             "module "
@@ -125,9 +127,9 @@ def _check_open(module: nn.Module, model: onnx.ModelProto) -> None:
         if dims and dims[0].HasField("dim_value"):
             raise UnsupportedModelError(
                 f"torch.onnx.export fixed the batch of {type(module).__name__} (input {entry.name!r}) to "
-                f"{dims[0].dim_value}: its forward takes the batch size as a number, as len(x) and "
-                "int(x.shape[0]) do; "
-                "expected x.shape[0] or -1; or compile it with a fixed batch"
+                f"{dims[0].dim_value}: its forward takes the batch size as a number, as len(x), "
+                "int(x.shape[0]) and a number in x.view(...) do; "
+                f"expected x.shape[0] or -1; or {_FIXED}"
             )
 
 

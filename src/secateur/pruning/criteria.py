@@ -74,6 +74,8 @@ class Density:
     def __post_init__(self) -> None:
         for density in (self.density, *_values(self.layers)):
             _check_density(density)
+        _check_function("score", self.score, "magnitude or lamp")
+        _check_function("allocation", self.allocation, "uniform or erdos_renyi_kernel")
 
 
 @final
@@ -94,9 +96,18 @@ class GlobalDensity:
 
     def __post_init__(self) -> None:
         _check_density(self.density)
+        _check_function("score", self.score, "magnitude or lamp")
 
 
 Criterion = StdThreshold | Density | GlobalDensity
+
+
+def _check_function(key: str, given: object, such: str) -> None:
+    if not callable(given):
+        raise ConfigurationError(
+            f"{key}: expected a function such as secateur's {such}, found {given!r}; only recipes "
+            "name it by a word"
+        )
 
 
 def check_criterion(criterion: object) -> Criterion:

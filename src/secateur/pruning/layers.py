@@ -234,9 +234,24 @@ def aliases(weights: Sequence[PrunableWeight]) -> dict[str, str]:
     return {alias: weight.name for weight in weights for alias in weight.names()}
 
 
+def _check_selection(weights: Sequence[PrunableWeight], given: object, argument: str) -> None:
+    # Modules and types can be called, too: with other arguments than a predicate's.
+    if isinstance(given, Iterable) and not isinstance(given, nn.Module):
+        unknown = [each for each in given if not isinstance(each, str)]
+    else:
+        unknown = [] if callable(given) and not isinstance(given, type | nn.Module) else [given]
+    if unknown:
+        found = ", ".join(getattr(each, "__name__", type(each).__name__) for each in unknown)
+        raise LayerSelectionError(
+            f"{argument}: expected names or patterns (strings), or a predicate of a name and a parameter, "
+            f"found {found}; the weights are {_known(weights)}"
+        )
+
+
 def _matching(
     weights: Sequence[PrunableWeight], selection: Selection, argument: str, computed: Iterable[str] = ()
 ) -> set[str]:
+    _check_selection(weights, selection, argument)
     if callable(selection):
         hits = {weight.name for weight in weights if selection(weight.name, weight.parameter)}
         if not hits:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from secateur.compiler.builder import Builder
+from secateur.compiler.network import most_padding
 from secateur.compiler.operands import Call
 from secateur.compiler.operators.layers import layer_name
 from secateur.compiler.operators.windows import windows
-from secateur.format.graph import Convolution
+from secateur.format.graph import Convolution, Pad, Value
 
 
 def convolution(call: Call, build: Builder) -> None:
@@ -28,16 +29,34 @@ def convolution(call: Call, build: Builder) -> None:
     if bias is not None and bias.shape != weight.shape[:1]:
         raise call.refused(f"a bias of shape {bias.shape} does not fit {weight.shape[0]} outputs", "(out,)")
     at = windows(call, source, kernel)
+    name, pads = source.name, at.pads
+    if any(
+        pad > most for pad, most in zip(pads, most_padding(kernel, at.strides, at.dilations), strict=True)
+    ):
+        name, pads = _padded(call, build, source, pads), (0,) * len(pads)
     build.add(
         Convolution(
             build.node_name(layer_name(call)),
-            source.name,
+            name,
             build.name(call, call.operand(1)),
             call.only_output().name,
             at.strides,
-            at.pads,
+            pads,
             at.dilations,
             groups,
             None if bias is None else build.constant(bias, call.label(2)),
         )
     )
+
+
+def _padded(call: Call, build: Builder, source: Value, pads: tuple[int, ...]) -> str:
+    """A step of its own where whole windows lie in the padding: no kernel takes that."""
+    rank = len(pads) // 2
+    shape = list(source.shape[:2])
+    for dim, before, after in zip(source.shape[2:], pads[:rank], pads[rank:], strict=True):
+        if not isinstance(dim, int):
+            raise call.refused("a spatial dimension grows with the batch", "fixed ones")
+        shape.append(dim + before + after)
+    padded = build.temporary(f"{call.name}.padded", tuple(shape))
+    build.add(Pad(build.node_name(f"{call.name}.pad"), source.name, padded.name, (0, 0, *pads[:rank])))
+    return padded.name

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from secateur.compiler.network import Array, Network
+from secateur.compiler.network import Array, Network, most_padding
 from secateur.compiler.passes.rewriting import Wiring, rebuilt, unused_name
 from secateur.format.graph import (
     Activation,
@@ -43,9 +43,11 @@ def fold_padding(network: Network) -> Network:
             and (before.mode, before.value) == ("constant", 0.0)
             and wiring.shape(before.source)[:2] == wiring.shape(before.output)[:2]
         ):
-            nodes.append(replace(node, source=before.source, pads=_with(node, before, wiring)))
-        else:
-            nodes.append(node)
+            pads = _with(node, before, wiring)
+            most = most_padding(network.constants[node.weight].shape[2:], node.strides, node.dilations)
+            if all(pad <= limit for pad, limit in zip(pads, most, strict=True)):
+                node = replace(node, source=before.source, pads=pads)  # noqa: PLW2901  # the node, rewritten
+        nodes.append(node)
     return rebuilt(network, nodes)
 
 
