@@ -125,7 +125,7 @@ def sweep(
             half the engines proves nothing.
     """
     plan = [(engine, 1.0) for engine in dense] + [(secateur, density) for density in densities]
-    entrants: list[Entrant] = []
+    entrants: list[tuple[float, Entrant]] = []
     left_out: list[Row] = []
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="secateur-sweep-")))
@@ -137,7 +137,7 @@ def sweep(
             if isinstance(entrant, Entrant):
                 entrant = check(entrant, reference, place, timing.tolerance)
             if isinstance(entrant, Entrant):
-                entrants.append(entrant)
+                entrants.append((density, entrant))
             elif engine in dense and entrant.agreement is not None:
                 left_out.append(entrant)
             else:
@@ -145,23 +145,21 @@ def sweep(
                 raise ConfigurationError(f"{where}: {engine.name}: {entrant.problem}")
         if len(left_out) == len(dense):
             raise ConfigurationError(f"{name}, batch {batch}: {left_out[0].problem}, nor does any other")
-        samples = race([entrant.worker for entrant in entrants], timing, lambda _: None)
+        samples = race([entrant.worker for _, entrant in entrants], timing, lambda _: None)
     turns: list[list[float]] = []
-    for entrant, sample in zip(entrants, samples, strict=True):
+    for (_, entrant), sample in zip(entrants, samples, strict=True):
         if isinstance(sample, str):
             raise ConfigurationError(f"{name}, batch {batch}: {entrant.row.engine}: {sample}")
         turns.append([turn.median_ms for turn in sample])
-    peers = len(dense) - len(left_out)
-    best = min(turns[:peers], key=lambda each: median(each).value)
+    best = min(turns[: len(dense) - len(left_out)], key=lambda each: median(each).value)
     rows = [row.to_json() | {"density": 1.0} for row in left_out]
-    measured = [1.0] * peers + list(densities)
-    for density, entrant, own in zip(measured, entrants, turns, strict=True):
+    for (density, entrant), own in zip(entrants, turns, strict=True):
         row = replace(entrant.row, latency=median(own)).to_json()
         speedup = ratios(best, own)
         row |= {"density": density, "speedup": speedup.value}
         row |= {"speedup_low": speedup.low, "speedup_high": speedup.high}
         rows.append({key: value for key, value in row.items() if not key.startswith("ratio")})
-    versions = {key: value for entrant in entrants for key, value in entrant.worker.versions.items()}
+    versions = {key: value for _, entrant in entrants for key, value in entrant.worker.versions.items()}
     return rows, versions
 
 

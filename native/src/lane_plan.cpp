@@ -42,7 +42,13 @@ std::int64_t block_positions(const LanePlan& plan, std::int64_t bytes) {
 // Cycles for one non-zero and a tile of that many vectors, fitted to Zen 3: what bounds it are the loads, two a cycle,
 // of the pixels, the weight and its offset. (Eight-bit displacements from hidden pointers, loads apart from the
 // products and other shapes of tile changed nothing or were slower.) One cycle is for the look-up of the offset.
-double nonzero_cycles(std::int64_t vectors) { return std::max(4.4, 1.2 + 0.53 * static_cast<double>(vectors)) + 1.0; }
+double entry_cycles(double vectors) { return 1.2 + 0.53 * vectors + 1.0; }
+
+// Short runs of non-zeros, as convolutions have them, cost so much at least.
+double nonzero_cycles(double vectors) { return std::max(5.4, entry_cycles(vectors)); }
+
+// Of one output channel to a block, whatever there is.
+double visit_cycles(double vectors) { return 8.0 + 1.6 * vectors; }
 
 std::int64_t count_slices(const LanePlan& plan, std::int64_t channels) {
   const std::int64_t channel_bytes = plan.band_rows * plan.region_columns * plan.lanes * 4;
@@ -60,8 +66,8 @@ double sparse_cost(const LanePlan& plan, double nonzeros) {
   const double visits = static_cast<double>(plan.blocks() * plan.group_out() * plan.shape.groups);
   double cycles = 0;
   for (const LaneTile& tile : plan.band_layout(plan.region_rows).tiles) {
-    const std::int64_t vectors = tile.rows * tile.columns;
-    cycles += nonzeros * nonzero_cycles(vectors) + visits * (8.0 + 1.6 * static_cast<double>(vectors));
+    const double vectors = static_cast<double>(tile.rows * tile.columns);
+    cycles += nonzeros * nonzero_cycles(vectors) + visits * visit_cycles(vectors);
     cycles += tile_load_cost(plan, tile);
   }
   return cycles * static_cast<double>(plan.image_groups());
@@ -83,7 +89,7 @@ double panel_cost(const LanePlan& plan, const WeightedKernels& kernels) {
 double batch_cost(const LanePlan& plan, double nonzeros) {
   const double visits = static_cast<double>(plan.blocks() * plan.shape.out_channels);
   const double vectors = static_cast<double>(plan.region_columns);
-  const double cycles = nonzeros * (2.2 + 0.53 * vectors) + visits * (8.0 + 1.6 * vectors);
+  const double cycles = nonzeros * entry_cycles(vectors) + visits * visit_cycles(vectors);
   return cycles * static_cast<double>(plan.image_groups());
 }
 

@@ -205,9 +205,17 @@ def test_parameters_that_were_replaced_are_noticed(replace: Callable[[nn.Sequent
     pruner = Pruner(model, torch.optim.SGD(model.parameters(), lr=0.1))
     masks = pruner.prune(Density(0.5))
     replace(model)
-    for late in (pruner.report, pruner.finalize, lambda: pruner.prune(Density(0.25))):
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    for late in (
+        pruner.report,
+        pruner.finalize,
+        lambda: pruner.prune(Density(0.25)),
+        lambda: pruner.restrict(masks),
+        lambda: pruner.sweep((4,)),
+    ):
         with pytest.raises(ConfigurationError, match=r"weights of 0.* were replaced.*make a new Pruner"):
             late()
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     again = Pruner(model, torch.optim.SGD(model.parameters(), lr=0.1))
     again.restrict(masks)
     assert again.report().kept == masks.kept

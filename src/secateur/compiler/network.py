@@ -28,22 +28,29 @@ class Network:
     constants: Mapping[str, np.ndarray]
 
 
-def most_padding(kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]) -> tuple[int, ...]:
-    """How much padding a convolution may have of its own: with more, windows lie far out in it.
+def takes_padding(
+    pads: Sequence[int], kernel: Sequence[int], strides: Sequence[int], dilations: Sequence[int]
+) -> bool:
+    """Whether a convolution may have so much padding of its own: with more, windows lie far out in it.
+
+    The native core takes at its door what this allows.
 
     Args:
+        pads: Before every dimension, and then after every dimension.
         kernel: Sizes.
         strides: One a dimension.
         dilations: One a dimension.
 
     Returns:
-        The most before every dimension, and then the most after: what the native core takes at its door.
+        False where a step of its own must pad.
 
     Example:
-        >>> most_padding((3, 1), (1, 2), (2, 1))
-        (5, 2, 9, 2)
+        >>> takes_padding((5, 2, 9, 2), kernel=(3, 1), strides=(1, 2), dilations=(2, 1))
+        True
+        >>> takes_padding((6, 2, 9, 2), kernel=(3, 1), strides=(1, 2), dilations=(2, 1))
+        False
     """
-    reaches = [(k - 1) * d for k, d in zip(kernel, dilations, strict=True)]
+    reaches = [(size - 1) * dilation for size, dilation in zip(kernel, dilations, strict=True)]
     before = (reach + stride for reach, stride in zip(reaches, strides, strict=True))
     after = (2 * reach + stride for reach, stride in zip(reaches, strides, strict=True))
-    return (*before, *after)
+    return all(pad <= most for pad, most in zip(pads, (*before, *after), strict=True))

@@ -135,9 +135,9 @@ class Pruner:
 
         Raises:
             ConfigurationError: It holds none of the weights under pruning, it lacks one that requires a
-                gradient, or the pruner was finalized.
+                gradient, the model's weights were replaced by other parameters, or the pruner was finalized.
         """
-        self._refuse_if_finalized()
+        self._refuse_if_unusable()
         optimizer = checked_optimizer(optimizer, self._weights)
         self.detach()
         self._optimizer = optimizer
@@ -170,7 +170,7 @@ class Pruner:
             ConfigurationError: It is no criterion, a weight is NaN, the model's weights were replaced by
                 other parameters, or the pruner was finalized.
         """
-        self._refuse_if_finalized()
+        self._refuse_if_unusable()
         return self._cut_to(compute_masks(self._weights, criterion, self.masks, self._names))
 
     def prune_gradually(self, gradual: Gradual | None) -> None:
@@ -184,7 +184,7 @@ class Pruner:
                 watches no optimizer.
             UnreachableTargetError: The first cut asks for more weights than are alive.
         """
-        self._refuse_if_finalized()
+        self._refuse_if_unusable()
         if gradual is not None and self._optimizer is None:
             raise ConfigurationError(
                 "a gradual cut counts optimizer steps, and this pruner watches no optimizer"
@@ -205,9 +205,10 @@ class Pruner:
         Raises:
             MaskError: A mask is for another weight, or its shape differs.
             UnreachableTargetError: A layer would end empty.
-            ConfigurationError: The pruner was finalized.
+            ConfigurationError: The pruner was finalized, or the model's weights were replaced by other
+                parameters.
         """
-        self._refuse_if_finalized()
+        self._refuse_if_unusable()
         given = Masks(masks)
         given.check_fits(self._weights)
         given = on_devices_of(self._weights, given)
@@ -235,10 +236,12 @@ class Pruner:
         Raises:
             UnreachableTargetError: The network is cut through: a layer would end empty.
             UnsupportedModelError: The network's graph cannot be traced.
+            ConfigurationError: The pruner was finalized, or the model's weights were replaced by other
+                parameters.
 
         Source: paper, section 3.5.
         """
-        self._refuse_if_finalized()
+        self._refuse_if_unusable()
         swept = sweep_dead_neurons(self._model, self.masks, example_input_shape)
         self._cut_to(self._masks & on_devices_of(self._weights, Masks(swept.masks)))
         return swept
@@ -305,9 +308,10 @@ class Pruner:
 
         Raises:
             CheckpointError: It is not a pruner's state, or it is of another network.
-            ConfigurationError: The pruner was finalized.
+            ConfigurationError: The pruner was finalized, or the model's weights were replaced by other
+                parameters.
         """
-        self._refuse_if_finalized()
+        self._refuse_if_unusable()
         if not isinstance(state.get("masks"), Mapping) or not isinstance(state.get("steps"), int):
             raise CheckpointError(
                 "not a pruner's state: expected the keys 'masks' and 'steps', found "
@@ -334,7 +338,6 @@ class Pruner:
         )
 
     def _cut_to(self, masks: Masks) -> Masks:
-        check_parameters_of(self._model, self._weights)
         self._set_masks(masks)
         if self._on_cut is not None:
             self._on_cut(self._masks)
@@ -362,6 +365,7 @@ class Pruner:
             self._guard.settle(self._factors, held=self._held and criterion is None)
         self._held = False
 
-    def _refuse_if_finalized(self) -> None:
+    def _refuse_if_unusable(self) -> None:
         if self._finalized:
             raise ConfigurationError("this pruner was finalized and has let go of the model; make a new one")
+        check_parameters_of(self._model, self._weights)

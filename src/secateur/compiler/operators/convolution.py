@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from secateur.compiler.builder import Builder
-from secateur.compiler.network import most_padding
+from secateur.compiler.network import takes_padding
 from secateur.compiler.operands import Call
 from secateur.compiler.operators.layers import layer_name
 from secateur.compiler.operators.windows import windows
@@ -30,9 +30,7 @@ def convolution(call: Call, build: Builder) -> None:
         raise call.refused(f"a bias of shape {bias.shape} does not fit {weight.shape[0]} outputs", "(out,)")
     at = windows(call, source, kernel)
     name, pads = source.name, at.pads
-    if any(
-        pad > most for pad, most in zip(pads, most_padding(kernel, at.strides, at.dilations), strict=True)
-    ):
+    if not takes_padding(pads, kernel, at.strides, at.dilations):
         name, pads = _padded(call, build, source, pads), (0,) * len(pads)
     build.add(
         Convolution(

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from secateur.compiler.network import Array, Network, most_padding
+from secateur.compiler.network import Array, Network, takes_padding
 from secateur.compiler.passes.rewriting import Wiring, rebuilt, unused_name
 from secateur.format.graph import (
     Activation,
@@ -44,8 +44,8 @@ def fold_padding(network: Network) -> Network:
             and wiring.shape(before.source)[:2] == wiring.shape(before.output)[:2]
         ):
             pads = _with(node, before, wiring)
-            most = most_padding(network.constants[node.weight].shape[2:], node.strides, node.dilations)
-            if all(pad <= limit for pad, limit in zip(pads, most, strict=True)):
+            kernel = network.constants[node.weight].shape[2:]
+            if takes_padding(pads, kernel, node.strides, node.dilations):
                 node = replace(node, source=before.source, pads=pads)  # noqa: PLW2901  # the node, rewritten
         nodes.append(node)
     return rebuilt(network, nodes)
