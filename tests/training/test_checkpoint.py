@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.serialization import set_crc32_options
 
 from secateur.errors import CheckpointError, StorageError
 from secateur.training import checkpoint
@@ -40,6 +41,32 @@ def test_every_truncated_checkpoint_is_refused(tmp_path: Path) -> None:
         message = r"a\.pt is damaged or not a checkpoint of Secateur .*remove it, and the run makes it again"
         with pytest.raises(CheckpointError, match=message):
             load_checkpoint(path)
+
+
+def test_numbers_that_were_damaged_are_found_when_a_checkpoint_is_read_in_whole(tmp_path: Path) -> None:
+    path, numbers = tmp_path / "a.pt", torch.arange(1000.0)
+    save_checkpoint(path, {"numbers": numbers})
+    checkpoint.check_checkpoint(path)
+    whole = path.read_bytes()
+    at = whole.index(numbers.numpy().tobytes())
+    path.write_bytes(whole[:at] + b"\1" + whole[at + 1 :])
+    with pytest.raises(CheckpointError, match=r"a\.pt is damaged .*the sum of .*/0 is wrong.*makes it again"):
+        checkpoint.check_checkpoint(path)
+    for cut in (b"", whole[:100], whole[:-10]):
+        path.write_bytes(cut)
+        with pytest.raises(CheckpointError, match=r"a\.pt is damaged"):
+            checkpoint.check_checkpoint(path)
+    with pytest.raises(CheckpointError, match="there is no checkpoint"):
+        checkpoint.check_checkpoint(tmp_path / "none.pt")
+
+
+def test_a_checkpoint_without_sums_is_taken(tmp_path: Path) -> None:
+    set_crc32_options(False)
+    try:
+        save_checkpoint(tmp_path / "a.pt", {"numbers": torch.arange(10.0)})
+    finally:
+        set_crc32_options(True)
+    checkpoint.check_checkpoint(tmp_path / "a.pt")
 
 
 @pytest.mark.parametrize("content", [b"", b"\n", b"text", b"\x80\x02K\x01.", b"PK\x03\x04" + b"\0" * 99])

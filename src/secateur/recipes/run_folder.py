@@ -15,7 +15,7 @@ from torch import Tensor
 from secateur.errors import CheckpointError
 from secateur.pruning.masks import Masks
 from secateur.storage import refused, write_atomically, write_json
-from secateur.training.checkpoint import load_checkpoint, save_checkpoint
+from secateur.training.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
 
 _SURROUNDINGS = ("threads", "torch")
 _INITIAL = "network.initial_weights"
@@ -109,7 +109,7 @@ class RunFolder:
             write_stage(path, make())
         with suppress(FileNotFoundError):
             self.partial(name).unlink()
-        load_checkpoint(path)  # read once in whole, so that damage is found now
+        check_checkpoint(path)
         return map_stage(path)
 
     def finished(self, history: list[dict[str, Any]]) -> None:
