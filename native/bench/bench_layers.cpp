@@ -1,6 +1,6 @@
 // Times the weighted layers on the shapes of VGG-16, AlexNet and LeNet, beside the machine's own limit.
 //
-// bench_layers [name-filter] [threads] [kernel-filter] [density] [batch]: one line a (layer, density, kernel). GFLOP/s
+// bench_layers [name-filter] [threads] [kernel-filter] [density] [batch] [isa]: one line a (layer, density, kernel). GFLOP/s
 // count the non-zeros alone, and "peak" is of what a loop of independent fused multiply-adds reached in this run.
 #include <algorithm>
 #include <atomic>
@@ -40,32 +40,42 @@ double now() {
 }
 
 #if SECATEUR_X86
-__attribute__((target("avx2,fma"))) double peak_loop(double seconds) {
+// In assembly: GCC keeps ten running sums in memory.
+#define SECATEUR_FMA_OF_TEN(REGISTER)                                                                                  \
+  "vfmadd213ps %0, %0, %%" REGISTER "0\n vfmadd213ps %0, %0, %%" REGISTER "1\n"                                        \
+  "vfmadd213ps %0, %0, %%" REGISTER "2\n vfmadd213ps %0, %0, %%" REGISTER "3\n"                                        \
+  "vfmadd213ps %0, %0, %%" REGISTER "4\n vfmadd213ps %0, %0, %%" REGISTER "5\n"                                        \
+  "vfmadd213ps %0, %0, %%" REGISTER "6\n vfmadd213ps %0, %0, %%" REGISTER "7\n"                                        \
+  "vfmadd213ps %0, %0, %%" REGISTER "8\n vfmadd213ps %0, %0, %%" REGISTER "9\n"
+constexpr int ROUNDS = 20000;
+#define SECATEUR_CLOBBERED "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9"
+
+__attribute__((target("avx2,fma"))) void fma_avx2() {
   const __m256 one = _mm256_set1_ps(0.5f);
+  for (int round = 0; round < ROUNDS; ++round) asm volatile(SECATEUR_FMA_OF_TEN("ymm") : : "x"(one) : SECATEUR_CLOBBERED);
+}
+
+__attribute__((target("avx512f"))) void fma_avx512() {
+  const __m512 one = _mm512_set1_ps(0.5f);
+  for (int round = 0; round < ROUNDS; ++round) asm volatile(SECATEUR_FMA_OF_TEN("zmm") : : "v"(one) : SECATEUR_CLOBBERED);
+}
+
+double peak_loop(Isa isa, double seconds) {
+  if (isa == Isa::scalar) return 1.0;
+  const bool wide = isa == Isa::avx512;
   std::vector<double> speeds;
   const double end = now() + seconds;
   while (now() < end) {
     const double start = now();
-    constexpr int ROUNDS = 20000;
-    // In assembly: GCC keeps ten running sums in memory.
-    for (int round = 0; round < ROUNDS; ++round) {
-      asm volatile(
-          "vfmadd213ps %0, %0, %%ymm0\n vfmadd213ps %0, %0, %%ymm1\n vfmadd213ps %0, %0, %%ymm2\n"
-          "vfmadd213ps %0, %0, %%ymm3\n vfmadd213ps %0, %0, %%ymm4\n vfmadd213ps %0, %0, %%ymm5\n"
-          "vfmadd213ps %0, %0, %%ymm6\n vfmadd213ps %0, %0, %%ymm7\n vfmadd213ps %0, %0, %%ymm8\n"
-          "vfmadd213ps %0, %0, %%ymm9\n"
-          :
-          : "x"(one)
-          : "xmm0", "xmm1", "xmm2", "xmm3", "xmm4", "xmm5", "xmm6", "xmm7", "xmm8", "xmm9");
-    }
-    speeds.push_back(2.0 * 8 * 10 * ROUNDS / (now() - start));
+    wide ? fma_avx512() : fma_avx2();
+    speeds.push_back(2.0 * (wide ? 16 : 8) * 10 * ROUNDS / (now() - start));
   }
   // The clock of a virtual machine is sometimes set right within a round, so the very best is not to be believed.
   std::sort(speeds.begin(), speeds.end());
   return speeds[speeds.size() * 9 / 10] / 1e9;
 }
 #else
-double peak_loop(double) { return 1.0; }
+double peak_loop(Isa, double) { return 1.0; }
 #endif
 
 // One worker a thread, all of them spinning: what is timed is the step.
@@ -144,6 +154,7 @@ std::vector<float> random_floats(std::size_t count, double density) {
 
 struct Bench {
   const char* kernels;
+  Isa isa;
   int threads;
   double peak;
 
@@ -182,8 +193,8 @@ void bench_convolution(const Bench& bench, const Layer& layer, std::int64_t batc
   for (const float w : weights) nonzeros += w != 0.0f;
   for (int k = 0; k < static_cast<int>(std::size(CONVOLUTION_NAMES)); ++k) {
     const auto kernel = static_cast<ConvolutionKernel>(k);
-    if (std::strstr(CONVOLUTION_NAMES[k], bench.kernels) == nullptr || !applicable(kernel, s, best_isa())) continue;
-    const auto step = make_convolution(kernel, best_isa(), s, matrix, {Space::input, 0}, {Space::output, 0},
+    if (std::strstr(CONVOLUTION_NAMES[k], bench.kernels) == nullptr || !applicable(kernel, s, bench.isa)) continue;
+    const auto step = make_convolution(kernel, bench.isa, s, matrix, {Space::input, 0}, {Space::output, 0},
                                        {Space::constant, 0}, {}, {ActivationKind::relu, 0, 0});
     const double seconds = time_step(*step, memory, bench.threads, 0.15);
     bench.line(layer.name, batch, density, CONVOLUTION_NAMES[k], seconds,
@@ -212,18 +223,25 @@ void bench_linear(const Bench& bench, const Layer& layer, std::int64_t batch, do
     const auto kernel = static_cast<LinearKernel>(k);
     const bool by_columns = kernel == LinearKernel::inputs;
     const Matrix& matrix = by_columns ? columns.view : kernel == LinearKernel::dense ? dense : rows.view;
-    if (std::strstr(LINEAR_NAMES[k], bench.kernels) == nullptr || !applicable(kernel, s, matrix, by_columns, best_isa())) {
+    if (std::strstr(LINEAR_NAMES[k], bench.kernels) == nullptr || !applicable(kernel, s, matrix, by_columns, bench.isa)) {
       continue;
     }
     if (kernel == LinearKernel::dense && density < 1.0) continue;
-    const AlignedBytes arena = aligned_bytes(linear_workspace_bytes(kernel, s, matrix, by_columns, best_isa()));
+    const AlignedBytes arena = aligned_bytes(linear_workspace_bytes(kernel, s, matrix, by_columns, bench.isa));
     const Memory memory{arena.get(), inputs, outputs, constants};
     double seconds = 0;
-    const auto steps = make_linear(kernel, best_isa(), s, matrix, by_columns, {Space::input, 0}, {Space::output, 0},
+    const auto steps = make_linear(kernel, bench.isa, s, matrix, by_columns, {Space::input, 0}, {Space::output, 0},
                                    {Space::constant, 0}, {}, {ActivationKind::relu, 0, 0}, {Space::arena, 0});
     for (const auto& step : steps) seconds += time_step(*step, memory, bench.threads, 0.1);
     bench.line(layer.name, batch, density, LINEAR_NAMES[k], seconds, 2 * nonzeros * static_cast<double>(batch), *steps[0]);
   }
+}
+
+Isa isa_named(const std::string& name) {
+  const Isa isa = name == "avx512" ? Isa::avx512 : name == "avx2" ? Isa::avx2 : Isa::scalar;
+  if (has_isa(isa)) return isa;
+  std::fprintf(stderr, "this processor has no %s\n", name.c_str());
+  std::exit(1);
 }
 
 }  // namespace
@@ -237,9 +255,10 @@ int main(int argc, char** argv) {
   const double only = argc > 4 ? std::atof(argv[4]) : 0;
   const std::int64_t batch = argc > 5 ? std::atoi(argv[5]) : 1;
   processor_time = threads == 1;
-  const double peak = peak_loop(0.2) * threads;
+  const Isa isa = argc > 6 ? isa_named(argv[6]) : best_isa();
+  const double peak = peak_loop(isa, 0.2) * threads;
   std::printf("peak %.1f GF/s on %d threads\n", peak, threads);
-  const Bench bench{kernels, threads, peak};
+  const Bench bench{kernels, isa, threads, peak};
   for (const Layer& layer : LAYERS) {
     if (std::strstr(layer.name, filter.c_str()) == nullptr) continue;
     for (const double density : {layer.paper, 0.1, 1.0}) {

@@ -70,7 +70,7 @@ secateur_status prefixed(const char* kind, Body body) noexcept {
 secateur_status secateur_convolution_applicable(const secateur_program* program, int kernel,
                                                 const secateur_convolution_shape* shape, int* result) {
   return prefixed("convolution", [&] {
-    const auto k = kind_of(kernel, ConvolutionKernel::winograd4, "kernel");
+    const auto k = kind_of(kernel, ConvolutionKernel::winograd4_256, "kernel");
     *result = applicable(k, checked(*shape), program->program.isa()) ? 1 : 0;
   });
 }
@@ -80,7 +80,7 @@ secateur_status secateur_convolution(secateur_program* program, int kernel, cons
                                      secateur_ref bias, secateur_ref residual, secateur_activation act) {
   return prefixed("convolution", [&] {
     Program& p = program->program;
-    const auto k = kind_of(kernel, ConvolutionKernel::winograd4, "kernel");
+    const auto k = kind_of(kernel, ConvolutionKernel::winograd4_256, "kernel");
     const ConvolutionShape s = checked(*shape);
     const Matrix m = view(*weights);
     const std::int64_t length = s.in_channels / s.groups * s.kernel_height * s.kernel_width;
@@ -101,7 +101,7 @@ secateur_status secateur_convolution(secateur_program* program, int kernel, cons
 secateur_status secateur_linear_applicable(const secateur_program* program, int kernel, const secateur_matrix* weights,
                                            int columns, int64_t rows, int* result) {
   return prefixed("linear", [&] {
-    const auto k = kind_of(kernel, LinearKernel::panel_batch, "kernel");
+    const auto k = kind_of(kernel, LinearKernel::panel_batch_256, "kernel");
     const Matrix m = view(*weights);
     *result = applicable(k, linear_shape(m, columns != 0, rows), m, columns != 0, program->program.isa()) ? 1 : 0;
   });
@@ -110,7 +110,7 @@ secateur_status secateur_linear_applicable(const secateur_program* program, int 
 secateur_status secateur_linear_workspace(const secateur_program* program, int kernel, const secateur_matrix* weights,
                                           int columns, int64_t rows, int64_t* bytes) {
   return prefixed("linear", [&] {
-    const auto k = kind_of(kernel, LinearKernel::panel_batch, "kernel");
+    const auto k = kind_of(kernel, LinearKernel::panel_batch_256, "kernel");
     const Matrix m = view(*weights);
     const LinearShape shape = linear_shape(m, columns != 0, rows);
     *bytes = static_cast<int64_t>(linear_workspace_bytes(k, shape, m, columns != 0, program->program.isa()));
@@ -122,7 +122,7 @@ secateur_status secateur_linear(secateur_program* program, int kernel, const sec
                                 secateur_ref residual, secateur_activation act, secateur_ref workspace) {
   return prefixed("linear", [&] {
     Program& p = program->program;
-    const auto k = kind_of(kernel, LinearKernel::panel_batch, "kernel");
+    const auto k = kind_of(kernel, LinearKernel::panel_batch_256, "kernel");
     const Matrix m = view(*weights);
     const LinearShape s = linear_shape(m, columns != 0, rows);
     const std::string name = std::string("linear ") + LINEAR_NAMES[kernel];

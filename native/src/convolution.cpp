@@ -34,8 +34,23 @@ bool windows_fit(const ConvolutionShape& s) {
 
 }  // namespace
 
+ConvolutionKernel whole_width(ConvolutionKernel kernel) {
+  switch (kernel) {
+    case ConvolutionKernel::sparse_columns_256: return ConvolutionKernel::sparse_columns;
+    case ConvolutionKernel::sparse_images_256: return ConvolutionKernel::sparse_images;
+    case ConvolutionKernel::panel_columns_256: return ConvolutionKernel::panel_columns;
+    case ConvolutionKernel::panel_images_256: return ConvolutionKernel::panel_images;
+    case ConvolutionKernel::winograd_256: return ConvolutionKernel::winograd;
+    case ConvolutionKernel::winograd4_256: return ConvolutionKernel::winograd4;
+    default: return kernel;
+  }
+}
+
 bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa isa) {
   if (!windows_fit(shape)) return false;
+  if (const ConvolutionKernel whole = whole_width(kernel); whole != kernel) {
+    return isa == Isa::avx512 && applicable(whole, shape, Isa::avx2);
+  }
   switch (kernel) {
     case ConvolutionKernel::sparse_columns: return fits(shape) && addressable(shape, weighted_kernels(isa).lanes);
     case ConvolutionKernel::panel_columns: return fits(shape);
@@ -46,13 +61,16 @@ bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa isa
     case ConvolutionKernel::depthwise: return fits(shape) && !shape.pooled() && shape.groups == shape.in_channels;
     case ConvolutionKernel::winograd:
     case ConvolutionKernel::winograd4: return fits(shape) && !shape.pooled() && winograd_applicable(shape);
+    default: return false;
   }
-  return false;
 }
 
 std::unique_ptr<WeightedStep> make_convolution(ConvolutionKernel kernel, Isa isa, const ConvolutionShape& shape,
                                                const Matrix& weights, Ref source, Ref output, Ref bias, Ref residual,
                                                Activation activation) {
+  if (const ConvolutionKernel whole = whole_width(kernel); whole != kernel) {
+    return make_convolution(whole, Isa::avx2, shape, weights, source, output, bias, residual, activation);
+  }
   const WeightedKernels& kernels = weighted_kernels(isa);
   const LayerRefs refs{source, output, bias, residual, activation};
   switch (kernel) {
@@ -63,8 +81,8 @@ std::unique_ptr<WeightedStep> make_convolution(ConvolutionKernel kernel, Isa isa
     case ConvolutionKernel::depthwise: return make_depthwise(kernels, shape, weights, refs);
     case ConvolutionKernel::winograd: return make_winograd(2, kernels, shape, weights, refs);
     case ConvolutionKernel::winograd4: return make_winograd(4, kernels, shape, weights, refs);
+    default: return nullptr;
   }
-  return nullptr;
 }
 
 }  // namespace secateur

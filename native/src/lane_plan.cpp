@@ -4,11 +4,17 @@
 #include <cmath>
 #include <limits>
 
+#include "caches.h"
+
 namespace secateur {
 namespace {
 
-// What of the first-level cache a block of the input may fill: the weights and the sums stream through the rest.
-constexpr std::int64_t SPARSE_BLOCK_BYTES = 24 * 1024;
+// What of the first-level cache a block of the input may fill: the weights and the sums stream through the rest. More
+// than this helps wide vectors, whose blocks hold few channels, on processors that have more.
+std::int64_t sparse_block_bytes(std::int64_t lanes) {
+  static const std::int64_t wide = first_level_bytes() / 4 * 3;
+  return lanes > 8 ? wide : 24 * 1024;
+}
 constexpr std::int64_t PANEL_BLOCK_BYTES = 18 * 1024;
 // The sums of an item stay in the second-level cache.
 constexpr std::int64_t SLICE_BYTES = 288 * 1024;
@@ -39,16 +45,19 @@ std::int64_t block_positions(const LanePlan& plan, std::int64_t bytes) {
   return divide_up(plan.group_in(), divide_up(plan.group_in(), channels)) * taps;
 }
 
+// Of 256 bits each: a product with numbers from memory takes Zen 4 and Ice Lake as long for each half of a wider vector.
+double halves(double vectors, std::int64_t lanes) { return lanes > 8 ? 2 * vectors : vectors; }
+
 // Cycles for one non-zero and a tile of that many vectors, fitted to Zen 3: what bounds it are the loads, two a cycle,
 // of the pixels, the weight and its offset. (Eight-bit displacements from hidden pointers, loads apart from the
 // products and other shapes of tile changed nothing or were slower.) One cycle is for the look-up of the offset.
-double entry_cycles(double vectors) { return 1.2 + 0.53 * vectors + 1.0; }
+double entry_cycles(double vectors, std::int64_t lanes) { return 1.2 + 0.53 * halves(vectors, lanes) + 1.0; }
 
 // Short runs of non-zeros, as convolutions have them, cost so much at least.
-double nonzero_cycles(double vectors) { return std::max(5.4, entry_cycles(vectors)); }
+double nonzero_cycles(double vectors, std::int64_t lanes) { return std::max(5.4, entry_cycles(vectors, lanes)); }
 
 // Of one output channel to a block, whatever there is.
-double visit_cycles(double vectors) { return 8.0 + 1.6 * vectors; }
+double visit_cycles(double vectors, std::int64_t lanes) { return 8.0 + 1.6 * halves(vectors, lanes); }
 
 std::int64_t count_slices(const LanePlan& plan, std::int64_t channels) {
   const std::int64_t channel_bytes = plan.band_rows * plan.region_columns * plan.lanes * 4;
@@ -67,7 +76,7 @@ double sparse_cost(const LanePlan& plan, double nonzeros) {
   double cycles = 0;
   for (const LaneTile& tile : plan.band_layout(plan.region_rows).tiles) {
     const double vectors = static_cast<double>(tile.rows * tile.columns);
-    cycles += nonzeros * nonzero_cycles(vectors) + visits * visit_cycles(vectors);
+    cycles += nonzeros * nonzero_cycles(vectors, plan.lanes) + visits * visit_cycles(vectors, plan.lanes);
     cycles += tile_load_cost(plan, tile);
   }
   return cycles * static_cast<double>(plan.image_groups());
@@ -75,11 +84,10 @@ double sparse_cost(const LanePlan& plan, double nonzeros) {
 
 double panel_cost(const LanePlan& plan, const WeightedKernels& kernels) {
   const std::int64_t panels = divide_up(plan.group_out(), kernels.panel_channels) * plan.shape.groups;
-  const double group = 0.5 * kernels.panel_channels * kernels.panel_pixels;
   double cycles = 0;
   for (const LaneTile& tile : plan.band_layout(plan.region_rows).tiles) {
-    const double groups = static_cast<double>(divide_up(tile.rows * tile.columns, kernels.panel_pixels));
-    cycles += groups * group * static_cast<double>((plan.positions() + 5 * plan.blocks()) * panels);
+    cycles += panel_cycles(tile.rows * tile.columns, kernels) *
+              static_cast<double>((plan.positions() + 5 * plan.blocks()) * panels);
     cycles += tile_load_cost(plan, tile);
   }
   return cycles * static_cast<double>(plan.image_groups());
@@ -89,7 +97,7 @@ double panel_cost(const LanePlan& plan, const WeightedKernels& kernels) {
 double batch_cost(const LanePlan& plan, double nonzeros) {
   const double visits = static_cast<double>(plan.blocks() * plan.shape.out_channels);
   const double vectors = static_cast<double>(plan.region_columns);
-  const double cycles = nonzeros * entry_cycles(vectors) + visits * visit_cycles(vectors);
+  const double cycles = nonzeros * entry_cycles(vectors, plan.lanes) + visits * visit_cycles(vectors, plan.lanes);
   return cycles * static_cast<double>(plan.image_groups());
 }
 
@@ -125,6 +133,18 @@ double moving_cost(const LanePlan& plan) {
 }
 
 }  // namespace
+
+double panel_cycles(std::int64_t pixels, const WeightedKernels& kernels) {
+  // Two products a cycle, or two loads: of the weights, the pixels, an index and its offset.
+  const auto group = [&](std::int64_t together) {
+    const auto count = static_cast<double>(together);
+    return 0.5 * std::max(kernels.panel_channels * count, kernels.panel_channels + count + 3.0);
+  };
+  const std::int64_t rest = pixels % kernels.panel_pixels;
+  const double full = static_cast<double>(pixels / kernels.panel_pixels) * group(kernels.panel_pixels);
+  constexpr double FEWER = 1.5;  // a group that is not full hides less of what it waits for
+  return rest == 0 ? full : full + group(rest) + FEWER;
+}
 
 std::int64_t balanced_slices(std::int64_t slices, std::int64_t channels, std::int64_t others) {
   while (others * slices < ENOUGH_ITEMS && channels / (slices + 1) >= LEAST_CHANNELS) ++slices;
@@ -224,7 +244,7 @@ namespace {
 
 void choose_tile(LanePlan& plan, const WeightedKernels& kernels, const LaneWork& work, double& best, LanePlan& chosen) {
   const std::int64_t pixels = work.panel ? 4 * kernels.max_tile / 2 : kernels.max_tile;
-  const std::int64_t bytes = work.panel ? PANEL_BLOCK_BYTES : SPARSE_BLOCK_BYTES;
+  const std::int64_t bytes = work.panel ? PANEL_BLOCK_BYTES : sparse_block_bytes(plan.lanes);
   const std::int64_t most_rows = std::min<std::int64_t>(plan.region_rows, MAX_TILE_ROWS);
   const std::int64_t window = plan.shape.pool_height;
   for (plan.tile_rows = 1; plan.tile_rows <= most_rows; ++plan.tile_rows) {
@@ -293,7 +313,7 @@ LanePlan plan_batch(const LinearShape& shape, const WeightedKernels& kernels, co
   for (std::int64_t columns = 1; columns <= most; ++columns) {
     plan.region_columns = plan.tile_columns = columns;
     plan.lane_images = plan.lanes * columns;
-    plan.block = block_positions(plan, work.panel ? PANEL_BLOCK_BYTES : SPARSE_BLOCK_BYTES);
+    plan.block = block_positions(plan, work.panel ? PANEL_BLOCK_BYTES : sparse_block_bytes(plan.lanes));
     const double product = work.panel ? panel_cost(plan, kernels) : batch_cost(plan, work.nonzeros);
     const double all_groups = static_cast<double>(plan.image_groups());
     const double packing = transposing_cost(plan, shape.in);

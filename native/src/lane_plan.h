@@ -69,6 +69,9 @@ struct LaneWork {
   bool panel = false;
 };
 
+// Cycles of a panel of channels, at one position of the filters and so many pixels.
+double panel_cycles(std::int64_t pixels, const WeightedKernels& kernels);
+
 // At least so many slices of `channels` that there are items enough for some threads, and an even number of them where
 // they are few; `others` counts the items of a slice.
 std::int64_t balanced_slices(std::int64_t slices, std::int64_t channels, std::int64_t others);

@@ -18,7 +18,6 @@ Band plan_band(const LanePlan& plan, std::int64_t rows, std::int64_t panel_pixel
     const std::int64_t groups = (count + together - 1) / together;
     std::vector<std::int32_t> steps(static_cast<std::size_t>(groups * together));
     for (std::int64_t i = 0; i < groups * together; ++i) {
-      // A group that is not full computes its last pixel again.
       const std::int64_t k = std::min(i, count - 1);
       const std::int64_t row = k / tile.columns;
       const std::int64_t column = k % tile.columns;
@@ -79,8 +78,10 @@ void LaneProduct::multiply(std::int64_t group, std::int64_t slice, const Band& b
       const std::int32_t* const offsets = offsets_.data() + block * plan_.block;
       for (std::size_t t = 0; t < band.layout.tiles.size(); ++t) {
         const std::int64_t groups = static_cast<std::int64_t>(band.groups[t].size()) / kernels_.panel_pixels;
-        kernels_.panel({values, indices, counts, offsets, packed + tile_start(band.layout.tiles[t]),
-                        band.groups[t].data(), groups, plan_.slice * kernels_.panel_pixels * plan_.lanes,
+        const LaneTile& tile = band.layout.tiles[t];
+        const std::int64_t last = tile.rows * tile.columns - (groups - 1) * kernels_.panel_pixels;
+        kernels_.panel({values, indices, counts, offsets, packed + tile_start(tile), band.groups[t].data(), groups, last,
+                        plan_.slice * kernels_.panel_pixels * plan_.lanes,
                         sums + band.sums[t], panels, block == 0});
       }
       continue;

@@ -25,7 +25,7 @@ bool may_be_written_out(const Matrix& weights) {
 
 }  // namespace
 
-bool applicable(LinearKernel kernel, const LinearShape& shape, const Matrix& weights, bool columns, Isa) {
+bool applicable(LinearKernel kernel, const LinearShape& shape, const Matrix& weights, bool columns, Isa isa) {
   switch (kernel) {
     case LinearKernel::inputs: return columns && shape.rows <= MAX_LOOPED_ROWS;
     case LinearKernel::outputs: return !columns && weights.layout != LayoutKind::dense && shape.rows <= MAX_LOOPED_ROWS;
@@ -34,6 +34,10 @@ bool applicable(LinearKernel kernel, const LinearShape& shape, const Matrix& wei
       return weights.layout == LayoutKind::dense || (shape.rows <= MAX_LOOPED_ROWS && may_be_written_out(weights));
     case LinearKernel::sparse_batch:
     case LinearKernel::panel_batch: return shape.rows > 1 && (!columns || shape.in <= MAX_POSITIONS);
+    case LinearKernel::sparse_batch_256:
+      return isa == Isa::avx512 && applicable(LinearKernel::sparse_batch, shape, weights, columns, Isa::avx2);
+    case LinearKernel::panel_batch_256:
+      return isa == Isa::avx512 && applicable(LinearKernel::panel_batch, shape, weights, columns, Isa::avx2);
   }
   return false;
 }
@@ -48,7 +52,8 @@ std::size_t linear_workspace_bytes(LinearKernel kernel, const LinearShape& shape
 std::vector<std::unique_ptr<WeightedStep>> make_linear(LinearKernel kernel, Isa isa, const LinearShape& shape,
                                                        const Matrix& weights, bool columns, Ref source, Ref output,
                                                        Ref bias, Ref residual, Activation activation, Ref workspace) {
-  const WeightedKernels& kernels = weighted_kernels(isa);
+  const bool narrow = kernel == LinearKernel::sparse_batch_256 || kernel == LinearKernel::panel_batch_256;
+  const WeightedKernels& kernels = weighted_kernels(narrow ? Isa::avx2 : isa);
   const LayerRefs refs{source, output, bias, residual, activation};
   std::vector<std::unique_ptr<WeightedStep>> steps;
   switch (kernel) {
@@ -58,8 +63,10 @@ std::vector<std::unique_ptr<WeightedStep>> make_linear(LinearKernel kernel, Isa 
       steps.push_back(make_outputs_linear(kernels, shape, weights, refs, kernel == LinearKernel::dense));
       break;
     case LinearKernel::sparse_batch:
-    case LinearKernel::panel_batch: {
-      const bool panel = kernel == LinearKernel::panel_batch;
+    case LinearKernel::panel_batch:
+    case LinearKernel::sparse_batch_256:
+    case LinearKernel::panel_batch_256: {
+      const bool panel = kernel == LinearKernel::panel_batch || kernel == LinearKernel::panel_batch_256;
       if (columns) {
         steps.push_back(make_batch_linear(kernels, shape, transposed(weights).view, refs, panel));
       } else {

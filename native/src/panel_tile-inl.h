@@ -7,48 +7,59 @@
 namespace secateur::SECATEUR_ISA {
 namespace {
 
-void panel_tile(const PanelTile& tile) {
+// Some channels times some pixels; sums of pixels lie as those of a full group do.
+template <int PIXELS>
+void panel_group(const PanelTile& tile, const float* value, const std::uint8_t* indices, std::int64_t count,
+                 std::int64_t group, float* sums) {
   constexpr int P = PANEL_CHANNELS;
-  constexpr int S = PANEL_PIXELS;
+  const char* pixel[PIXELS];
+  SECATEUR_UNROLL
+  for (int s = 0; s < PIXELS; ++s) {
+    pixel[s] = reinterpret_cast<const char*>(tile.pixels) + tile.steps[group * PANEL_PIXELS + s];
+  }
+  Vec sum[P][PIXELS];
+  SECATEUR_UNROLL
+  for (int p = 0; p < P; ++p) {
+    SECATEUR_UNROLL
+    for (int s = 0; s < PIXELS; ++s) sum[p][s] = tile.first ? set(0.0f) : load(sums + (p * PANEL_PIXELS + s) * LANES);
+  }
+  for (std::int64_t i = 0; i < count; ++i) {
+    const std::int64_t offset = tile.offsets[indices[i]];
+    Vec x[PIXELS];
+    SECATEUR_UNROLL
+    for (int s = 0; s < PIXELS; ++s) x[s] = load(reinterpret_cast<const float*>(pixel[s] + offset));
+    SECATEUR_UNROLL
+    for (int p = 0; p < P; ++p) {
+      const Vec weight = set(value[p]);
+      SECATEUR_UNROLL
+      for (int s = 0; s < PIXELS; ++s) sum[p][s] = fma(weight, x[s], sum[p][s]);
+    }
+    value += P;
+  }
+  SECATEUR_UNROLL
+  for (int p = 0; p < P; ++p) {
+    SECATEUR_UNROLL
+    for (int s = 0; s < PIXELS; ++s) store(sums + (p * PANEL_PIXELS + s) * LANES, sum[p][s]);
+  }
+}
+
+void panel_tile(const PanelTile& tile) {
+  static_assert(PANEL_PIXELS == 2 || PANEL_PIXELS == 3, "a switch below for each number of pixels");
   const float* values = tile.values;
   const std::uint8_t* indices = tile.indices;
-  const std::int32_t* const offsets = tile.offsets;
   for (std::int64_t panel = 0; panel < tile.panels; ++panel) {
     const std::int64_t count = tile.counts[panel];
-    for (std::int64_t group = 0; group < tile.groups; ++group) {
-      const char* pixel[S];
-      SECATEUR_UNROLL
-      for (int s = 0; s < S; ++s) {
-        pixel[s] = reinterpret_cast<const char*>(tile.pixels) + tile.steps[group * S + s];
-      }
-      float* const sums = tile.sums + group * tile.group_step + panel * (P * S * LANES);
-      Vec sum[P][S];
-      SECATEUR_UNROLL
-      for (int p = 0; p < P; ++p) {
-        SECATEUR_UNROLL
-        for (int s = 0; s < S; ++s) sum[p][s] = tile.first ? set(0.0f) : load(sums + (p * S + s) * LANES);
-      }
-      const float* value = values;
-      for (std::int64_t i = 0; i < count; ++i) {
-        const std::int64_t offset = offsets[indices[i]];
-        Vec x[S];
-        SECATEUR_UNROLL
-        for (int s = 0; s < S; ++s) x[s] = load(reinterpret_cast<const float*>(pixel[s] + offset));
-        SECATEUR_UNROLL
-        for (int p = 0; p < P; ++p) {
-          const Vec weight = set(value[p]);
-          SECATEUR_UNROLL
-          for (int s = 0; s < S; ++s) sum[p][s] = fma(weight, x[s], sum[p][s]);
-        }
-        value += P;
-      }
-      SECATEUR_UNROLL
-      for (int p = 0; p < P; ++p) {
-        SECATEUR_UNROLL
-        for (int s = 0; s < S; ++s) store(sums + (p * S + s) * LANES, sum[p][s]);
-      }
+    float* sums = tile.sums + panel * (PANEL_CHANNELS * PANEL_PIXELS * LANES);
+    for (std::int64_t group = 0; group + 1 < tile.groups; ++group, sums += tile.group_step) {
+      panel_group<PANEL_PIXELS>(tile, values, indices, count, group, sums);
     }
-    values += count * P;
+    // Maps of few vectors lost up to half their time to pixels computed twice.
+    switch (tile.last) {
+      case 1: panel_group<1>(tile, values, indices, count, tile.groups - 1, sums); break;
+      case 2: panel_group<2>(tile, values, indices, count, tile.groups - 1, sums); break;
+      default: panel_group<PANEL_PIXELS>(tile, values, indices, count, tile.groups - 1, sums);
+    }
+    values += count * PANEL_CHANNELS;
     indices += count;
   }
 }

@@ -43,6 +43,7 @@ struct PanelTile {
   const float* pixels;
   const std::int32_t* steps;  // [groups][panel_pixels], bytes from `pixels`
   std::int64_t groups;
+  std::int64_t last;        // pixels of the last group, which may be fewer
   std::int64_t group_step;  // floats between the sums of two groups
   float* sums;              // [groups][panels * panel_channels][panel_pixels][lanes]
   std::int64_t panels;

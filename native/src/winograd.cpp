@@ -1,6 +1,7 @@
 #include "winograd.h"
 
 #include <algorithm>
+#include <limits>
 #include <utility>
 #include <vector>
 
@@ -89,7 +90,7 @@ LanePlan plan_images(std::int64_t side, const ConvolutionShape& shape, const Wei
   plan.shape = shape;
   plan.lanes = kernels.lanes;
   LanePlan chosen = plan;
-  std::int64_t least = INT64_MAX;
+  double least = std::numeric_limits<double>::infinity();
   for (plan.lane_images = 1; plan.lane_images <= plan.lanes; plan.lane_images *= 2) {
     if (plan.lane_images >= 2 * shape.images) break;
     for (plan.lane_rows = 1; plan.lane_images * plan.lane_rows <= plan.lanes; plan.lane_rows *= 2) {
@@ -99,10 +100,8 @@ LanePlan plan_images(std::int64_t side, const ConvolutionShape& shape, const Wei
       plan.region_rows = side * rows;
       plan.region_columns = side * columns;
       plan.band_rows = side * std::min(rows, std::max<std::int64_t>(1, BAND_TILES / columns));
-      // Groups of pixels that are not full compute something twice.
       const std::int64_t tiles = plan.band_rows / side * columns;
-      const std::int64_t padded = divide_up(tiles, kernels.panel_pixels) * kernels.panel_pixels;
-      const std::int64_t cost = plan.image_groups() * plan.bands() * padded;
+      const double cost = static_cast<double>(plan.image_groups() * plan.bands()) * panel_cycles(tiles, kernels);
       if (cost < least ||
           (cost == least && tiles <= BAND_TILES && chosen.band_rows / side * (chosen.region_columns / side) > BAND_TILES)) {
         least = cost;

@@ -206,10 +206,11 @@ void check(const Case& c, const Setting& t, ConvolutionKernel kernel, Isa isa, c
   expect(step != nullptr && step->items() >= 1, what + ": no step");
   if (step == nullptr) return;
 
-  const bool tiled = kernel == ConvolutionKernel::winograd || kernel == ConvolutionKernel::winograd4;
+  const ConvolutionKernel whole = whole_width(kernel);
+  const bool tiled = whole == ConvolutionKernel::winograd || whole == ConvolutionKernel::winograd4;
   const std::vector<double> tiles =
       tiled && !t.integers
-          ? winograd_magnitudes(kernel == ConvolutionKernel::winograd ? SMALL_TILES : LARGE_TILES, s, x, weights.dense)
+          ? winograd_magnitudes(whole == ConvolutionKernel::winograd ? SMALL_TILES : LARGE_TILES, s, x, weights.dense)
           : std::vector<double>{};
   std::vector<float> first;
   for (const std::int64_t pieces : {std::int64_t{1}, std::int64_t{3}, std::int64_t{1000}}) {

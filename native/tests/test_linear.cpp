@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "secateur/names.h"
 #include "secateur/weighted.h"
 #include "weighted_check.h"
 
@@ -10,8 +11,8 @@ namespace secateur::testing {
 namespace {
 
 constexpr LinearKernel KERNELS[] = {LinearKernel::inputs, LinearKernel::outputs, LinearKernel::dense,
-                                    LinearKernel::sparse_batch, LinearKernel::panel_batch};
-constexpr const char* NAMES[] = {"inputs", "outputs", "dense", "sparse_batch", "panel_batch"};
+                                    LinearKernel::sparse_batch, LinearKernel::panel_batch,
+                                    LinearKernel::sparse_batch_256, LinearKernel::panel_batch_256};
 constexpr LayoutKind LAYOUTS[] = {LayoutKind::dense, LayoutKind::bitmask, LayoutKind::gap8, LayoutKind::index16};
 constexpr ValueType TYPES[] = {ValueType::float32, ValueType::float16, ValueType::bfloat16};
 
@@ -59,7 +60,7 @@ Problem make_problem(const LinearShape& s, const Setting& t, const std::vector<f
 }
 
 void check(const Problem& p, const Setting& t, LinearKernel kernel, Isa isa, const OwnedMatrix& weights, bool columns) {
-  const std::string what = std::string(NAMES[static_cast<int>(kernel)]) + " " + name(isa) + " " +
+  const std::string what = std::string(LINEAR_NAMES[static_cast<int>(kernel)]) + " " + name(isa) + " " +
                            std::to_string(p.shape.rows) + "x" + std::to_string(p.shape.in) + "x" +
                            std::to_string(p.shape.out) + (columns ? " columns" : " rows") + " layout " +
                            std::to_string(static_cast<int>(weights.view.layout)) + " type " +

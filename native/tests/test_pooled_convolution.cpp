@@ -112,8 +112,9 @@ void check_all(const Case& c, std::int64_t images, std::mt19937& random) {
     for (const ConvolutionKernel kernel : CONVOLUTION_KERNELS) {
       const std::string what = std::string("pooled ") + c.what + " x" + std::to_string(images) + " " +
                                CONVOLUTION_NAMES[static_cast<int>(kernel)] + " " + name(isa);
-      const bool lanes = kernel < ConvolutionKernel::depthwise;
-      const bool of_images = kernel == ConvolutionKernel::sparse_images || kernel == ConvolutionKernel::panel_images;
+      const ConvolutionKernel whole = whole_width(kernel);
+      const bool lanes = whole < ConvolutionKernel::depthwise && (whole == kernel || isa == Isa::avx512);
+      const bool of_images = whole == ConvolutionKernel::sparse_images || whole == ConvolutionKernel::panel_images;
       expect(applicable(kernel, s, isa) == (lanes && (!of_images || images > 1)), what + ": applicable?");
       if (!applicable(kernel, s, isa)) continue;
       check(kernel, s, isa, weights.view, x, bias, {ActivationKind::relu, 0, 0}, what + " relu");

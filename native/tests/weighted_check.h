@@ -212,7 +212,9 @@ inline std::vector<float> random_floats(std::mt19937& random, std::size_t count,
 inline constexpr ConvolutionKernel CONVOLUTION_KERNELS[] = {
     ConvolutionKernel::sparse_columns, ConvolutionKernel::sparse_images, ConvolutionKernel::panel_columns,
     ConvolutionKernel::panel_images,   ConvolutionKernel::depthwise,     ConvolutionKernel::winograd,
-    ConvolutionKernel::winograd4};
+    ConvolutionKernel::winograd4,      ConvolutionKernel::sparse_columns_256, ConvolutionKernel::sparse_images_256,
+    ConvolutionKernel::panel_columns_256, ConvolutionKernel::panel_images_256, ConvolutionKernel::winograd_256,
+    ConvolutionKernel::winograd4_256};
 
 inline bool within_bound(float computed, double exact, double magnitude, double terms) {
   return std::fabs(static_cast<double>(computed) - exact) <= 2.0 * (terms + 4.0) * 0x1p-24 * magnitude + 1e-37;

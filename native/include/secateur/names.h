@@ -13,7 +13,14 @@ inline constexpr const char* REDUCE_NAMES[] = {"mean", "sum", "max"};
 inline constexpr const char* PAD_NAMES[] = {"constant", "reflect", "edge"};
 inline constexpr const char* CONVOLUTION_NAMES[] = {"sparse_columns", "sparse_images", "panel_columns",
                                                     "panel_images",   "depthwise",     "winograd",
-                                                    "winograd4"};
-inline constexpr const char* LINEAR_NAMES[] = {"inputs", "outputs", "dense", "sparse_batch", "panel_batch"};
+                                                    "winograd4",
+                                                    "sparse_columns_256",
+                                                    "sparse_images_256",
+                                                    "panel_columns_256",
+                                                    "panel_images_256",
+                                                    "winograd_256",
+                                                    "winograd4_256"};
+inline constexpr const char* LINEAR_NAMES[] = {"inputs", "outputs", "dense",           "sparse_batch",
+                                               "panel_batch", "sparse_batch_256", "panel_batch_256"};
 
 }  // namespace secateur

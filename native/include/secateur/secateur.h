@@ -132,7 +132,13 @@ enum {
   SECATEUR_DEPTHWISE = 4,
   SECATEUR_WINOGRAD = 5,
   SECATEUR_WINOGRAD4 = 6,
-  SECATEUR_CONVOLUTION_KERNELS = 7 /* how many there are */
+  SECATEUR_SPARSE_COLUMNS_256 = 7, /* in vectors of 256 bits where there are wider ones */
+  SECATEUR_SPARSE_IMAGES_256 = 8,
+  SECATEUR_PANEL_COLUMNS_256 = 9,
+  SECATEUR_PANEL_IMAGES_256 = 10,
+  SECATEUR_WINOGRAD_256 = 11,
+  SECATEUR_WINOGRAD4_256 = 12,
+  SECATEUR_CONVOLUTION_KERNELS = 13 /* how many there are */
 };
 
 /* A 1-D convolution has height 1. The padding at the bottom and the right follows from the output's size. Where there are
@@ -165,7 +171,9 @@ enum {
   SECATEUR_DENSE_ROWS = 2,
   SECATEUR_SPARSE_BATCH = 3,
   SECATEUR_PANEL_BATCH = 4,
-  SECATEUR_LINEAR_KERNELS = 5 /* how many there are */
+  SECATEUR_SPARSE_BATCH_256 = 5, /* in vectors of 256 bits where there are wider ones */
+  SECATEUR_PANEL_BATCH_256 = 6,
+  SECATEUR_LINEAR_KERNELS = 7 /* how many there are */
 };
 
 /* columns: the matrix's lines are inputs and its length is outputs; else lines are outputs and the length is inputs. */

@@ -48,7 +48,18 @@ enum class ConvolutionKernel : std::uint8_t {
   depthwise,  // one input channel a group: direct
   winograd,   // dense 3x3 of stride 1, in tiles of 2x2
   winograd4,  // the same in tiles of 4x4: fewer products, more memory, less exact
+  // The same in vectors of 256 bits where there are wider ones: small maps fill those badly, and on some processors (Ice
+  // Lake) products with numbers from memory are no faster in them.
+  sparse_columns_256,
+  sparse_images_256,
+  panel_columns_256,
+  panel_images_256,
+  winograd_256,
+  winograd4_256,
 };
+
+// Itself, or the one that it is the narrow form of.
+ConvolutionKernel whole_width(ConvolutionKernel kernel);
 
 // Whether the kernel can compute this shape on this instruction set at all; whether it is fast is for a clock to say.
 bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa isa);
@@ -75,6 +86,8 @@ enum class LinearKernel : std::uint8_t {
   dense,         // output by output over dense rows
   sparse_batch,  // a vector is one feature of several rows of the batch
   panel_batch,
+  sparse_batch_256,  // in vectors of 256 bits where there are wider ones
+  panel_batch_256,
 };
 
 // `columns`: the matrix's lines are inputs and its length is outputs; else lines are outputs and the length is inputs.

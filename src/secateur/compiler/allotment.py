@@ -7,7 +7,12 @@ from dataclasses import dataclass
 from typing import final
 
 # Memory of a 3x3 layer's transformed filters, over its dense weight's: 16 or 36 products for 9 weights.
-_TRANSFORMED: Mapping[str, float] = {"winograd": 16 / 9, "winograd4": 36 / 9}
+_TRANSFORMED: Mapping[str, float] = {
+    "winograd": 16 / 9,
+    "winograd4": 36 / 9,
+    "winograd_256": 16 / 9,
+    "winograd4_256": 36 / 9,
+}
 # Read from main memory in a microsecond. A layer that is timed alone finds its filters in the caches; in a
 # network others have been there meanwhile. (Without this AlexNet took 62 MB instead of 38 and 63 ms to load
 # instead of 35, and was no faster.)
