@@ -114,6 +114,19 @@ def test_a_network_of_ones_own(capsys: pytest.CaptureFixture[str], tmp_path: Pat
     ]
 
 
+def test_what_only_a_plan_obeys_is_refused_without_one(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    assert main(["run", recipe(tmp_path), "--images", "100", "--json"]) == 1
+    assert "--images, --json: only for --plan, which trains nothing" in capsys.readouterr().err
+
+
+def test_a_network_with_other_outputs_is_refused(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = [recipe(tmp_path), "--model", "tests.small:Dense", "--plan", "--no-measure"]
+    assert main(["run", *words]) == 1
+    assert "the network Dense on images of shape (1, 28, 28): it does not run" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -73,6 +73,19 @@ def test_a_network_with_its_weights(tmp_path: Path) -> None:
     assert str(tmp_path) not in json.dumps(content["subject"])
 
 
+def test_a_recipe_with_weights_of_its_network_is_read_and_not_trained(tmp_path: Path) -> None:
+    words = ["--weights", str(weights(tmp_path)), *GRID, "--json", "scan.json", "--quiet"]
+    assert main(["scan", str(recipe(tmp_path)), *words]) == 0
+    content = json.loads(Path("scan.json").read_text())
+    assert content["subject"] == {
+        "weights": "weights.safetensors",
+        "network": "lenet-300-100",
+        "data": "blobs",
+    }
+    assert content["images"] == 40  # as the recipe holds out
+    assert not Path("runs").exists()
+
+
 def test_a_network_of_ones_own_with_its_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(scan_module, "load_dataset", lambda *_: blobs())  # 12x12, as that network takes them
     torch.save({"state_dict": Dense().state_dict()}, tmp_path / "own.pth")
@@ -114,6 +127,12 @@ def test_interrupted_it_goes_on(
 
 
 def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    message = refused(capsys, "scan", str(recipe(tmp_path)), "--validation", "40")
+    assert "--validation is for a network with --weights; a run or a recipe has its own" in message
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder" / "run.json").write_text("{}")
+    message = refused(capsys, "scan", "folder", "--model-arg", "width=2")
+    assert "--model-arg: the run's folder says what its network is" in message
     assert "'nothing' is no run's folder, no recipe (" in refused(capsys, "scan", "nothing")
     assert "resnet-56: an untrained network tells nothing" in refused(capsys, "scan", "resnet-56")
     message = refused(capsys, "scan", "lenet", "--weights", str(weights(tmp_path)))

@@ -39,6 +39,18 @@ def test_files_that_are_no_pictures_are_ignored_and_counted(tmp_path: Path) -> N
     assert (len(found), found.ignored, found.classes) == (8, 2, CLASSES)
 
 
+def test_a_link_to_where_one_is_already_adds_no_picture(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path, {"train": 2}) / "train"
+    (folder / "ant" / "loop").symlink_to(folder / "ant")
+    (folder / "bee" / "up").symlink_to(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "cat" / "000.jpg").rename(tmp_path / "elsewhere" / "000.jpg")
+    (folder / "cat" / "linked").symlink_to(tmp_path / "elsewhere")
+    found = list_pictures(folder)
+    assert torch.bincount(found.labels).tolist() == [2, 2, 2, 2]
+    assert b"cat/linked/000.jpg" in found.names.tolist()
+
+
 @pytest.mark.parametrize("suffix", [".jpg", ".png", ".bmp", ".webp", ".ppm", ".tif"])
 def test_damaged_pictures_are_left_out_and_named(tmp_path: Path, suffix: str) -> None:
     folder = make_folder(tmp_path, {"train": 5}, suffix=suffix) / "train"

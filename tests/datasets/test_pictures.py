@@ -168,6 +168,15 @@ def test_a_png_that_is_damaged_within_is_seen_before_it_is_decoded(tmp_path: Pat
     assert is_whole(path) is None
 
 
+def test_a_picture_of_absurd_size_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.png"
+    picture(0, 0, 64, 64).save(path)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    assert is_whole(path) is None
+    with pytest.raises(DataError, match=r"a\.png: expected a whole picture, found DecompressionBombError"):
+        read_picture(path)
+
+
 def test_a_picture_with_a_few_bytes_after_its_end_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "a.jpg"
     picture(0, 0, 64, 64).save(path)

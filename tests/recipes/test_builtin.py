@@ -35,7 +35,7 @@ def test_every_builtin_recipe_fits_its_network(name: str) -> None:
     labels = torch.arange(30) % 10
     data = ImageDataset(images, labels, images, labels, 10, "noise")
     network = partial(build_network, recipe.model, num_classes=10)
-    check_fits(recipe.plan, network, image_task(data, validation=10), 0)
+    check_fits(recipe.plan, network, image_task(data, validation=10), 0, torch.device("cpu"))
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg-16"])

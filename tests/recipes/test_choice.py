@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.errors import UnreachableTargetError
 from secateur.pruning.layers import select_weights
@@ -10,7 +10,7 @@ from secateur.pruning.masks import Masks
 from secateur.pruning.scores import lamp, magnitude
 from secateur.pruning.selection import keep_highest, keep_highest_globally
 from secateur.recipes.choice import cut_to_error, cut_to_price
-from secateur.recipes.price import PackedBytes, Weights
+from secateur.recipes.price import Milliseconds, PackedBytes, Weights
 from secateur.training.evaluation import evaluate
 from secateur.training.loop import run_phases
 from secateur.training.phase import Phase, Sgd
@@ -109,6 +109,32 @@ def test_a_first_cut_is_tried_out_and_goes_no_further_than_asked(trained: nn.Mod
     )
     least = by_scan.price + 100
     assert least - 2 <= cut_to_error(trained, whole, TASK, Weights(), 30.0, least).price <= least
+
+
+def timed(model: nn.Module, example: Tensor, threads: int) -> float:
+    """Zeros save no time in a layer before 98 % of its weights are gone."""
+    del example, threads
+    densities = [int(weight.count_nonzero()) / weight.numel() for weight in select_weights(model).values()]
+    return sum(min(1.0, density / 0.02) for density in densities) / len(densities)
+
+
+def test_a_first_cut_that_saves_no_time_is_made_all_the_same(trained: nn.Module) -> None:
+    price = Milliseconds(torch.zeros(1, 1), 1, timed)
+    whole = full(trained)
+    first = cut_to_error(trained, whole, TASK, price, 1.0, trial=lambda masks: float(masks.kept))
+    assert first.price == 1.0
+    assert 0.02 * whole.total < first.masks.kept < whole.total
+    second = cut_to_price(trained, first.masks, TASK, price, 0.75)
+    assert 0.65 < second.price <= 0.75
+
+
+def test_a_network_that_is_measured_within_the_limit_stays_as_it_is(trained: nn.Module) -> None:
+    times = iter(
+        [1.0, 0.5, 0.5, 0.5]
+    )  # as it is and each layer at its lowest point, when the machine was busy
+    price = Milliseconds(torch.zeros(1, 1), 1, lambda *_: next(times, 0.8))
+    choice = cut_to_price(trained, full(trained), TASK, price, 0.9, trial=lambda masks: float(masks.kept))
+    assert (choice.masks, choice.price) == (full(trained), 0.8)
 
 
 def test_a_second_cut_starts_from_what_lives(trained: nn.Module) -> None:

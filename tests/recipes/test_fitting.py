@@ -6,7 +6,12 @@ from typing import Any
 import pytest
 from torch import nn
 
-from secateur.errors import ConfigurationError, LayerSelectionError, UnsupportedModelError
+from secateur.errors import (
+    ConfigurationError,
+    LayerSelectionError,
+    UnreachableTargetError,
+    UnsupportedModelError,
+)
 from secateur.recipes.builtin import builtin_recipe
 from secateur.recipes.driver import train_prune_retrain
 from tests.small import CLASSES, Conv, Dense, blob_task, phase, plan
@@ -127,6 +132,27 @@ LAYER = nn.Linear(144, 4)
             0,
             LayerSelectionError,
             "'fc1' is asked for twice",
+        ),
+        (
+            Dense,
+            {"cut": {"kind": "density", "density": 1e-5}},
+            0,
+            UnreachableTargetError,
+            r"Density\(1e-05\) would leave no weight at all in fc1, fc2, fc3",
+        ),
+        (
+            Dense,
+            {"cut": {"kind": "global", "density": 1e-5}},
+            0,
+            UnreachableTargetError,
+            r"GlobalDensity\(1e-05\) would leave 0 of [0-9,]+ weights, and 3 layers need one each at least",
+        ),
+        (
+            Dense,
+            {"retrain": [phase(precision="fp16")]},
+            0,
+            ConfigurationError,
+            "fp16 is for GPUs, and this process computes on a CPU",
         ),
         (Dense, {"exclude": ["conv*"]}, 0, LayerSelectionError, r"exclude: 'conv\*' matches nothing"),
         (Dense, {"exclude": ["fc*"]}, 0, LayerSelectionError, "nothing to prune"),

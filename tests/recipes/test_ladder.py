@@ -54,6 +54,20 @@ def test_further_down_no_layer_keeps_more(
     }
 
 
+def test_a_step_that_went_too_far_is_taken_back() -> None:
+    """A time stays what it is down to 600 weights of 1,000, and falls to nearly nothing from there."""
+    ladder = make_ladder({"a": [Offer(1000, 1.0, 0.0), Offer(0, 0.0, 1.0)]})
+    asked: list[int] = []
+
+    def milliseconds(counts: object) -> float:
+        asked.append(counts["a"])  # type: ignore[index]  # a mapping
+        return min(1.0, 0.02 + asked[-1] / 600)
+
+    counts = reach(ladder, milliseconds, 0.5)
+    assert 0.47 < milliseconds(counts) <= 0.5
+    assert len(asked) < 12
+
+
 @given(layers(), st.floats(0, 200))
 def test_a_limit_is_kept_and_hardly_undercut(offers: dict[str, list[Offer]], limit: float) -> None:
     ladder = make_ladder(offers)

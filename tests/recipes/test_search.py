@@ -195,10 +195,11 @@ def test_an_error_that_nothing_reaches_says_how_near_it_came() -> None:
     found, _ = run(MaxError(error=1.0), cliff(120), rounds=4)
     assert not found.met
     assert found.statement == (
-        "the budget was not met of 1.00 %: the nearest is round-01 with a validation error of 2.00 % "
+        "the budget of 1.00 % was not met: the nearest is round-01 with a validation error of 2.00 % "
         "at 500 weights"
     )
     assert [name for name, _ in found.stages] == ["dense", "round-01"]
+    assert found.margin is None
 
 
 def test_a_dense_network_that_nothing_smaller_matches_is_the_result() -> None:
@@ -230,10 +231,23 @@ def test_a_time_that_cannot_be_had_says_how_near_it_came() -> None:
     found, _ = run(MaxMilliseconds(milliseconds=0.4), cliff(0), price, rounds=2)
     assert not found.met
     assert found.statement.startswith("the budget of 0.4 milliseconds was not met: the nearest is round-0")
-    assert found.statement.endswith("with 0.501 milliseconds, from 1.5 milliseconds")
+    assert found.statement.endswith(
+        "with 0.501 milliseconds, from 1.5 milliseconds; no layer has a weight left to cut: layer keep 1 "
+        "weights between them"
+    )
     reached, _ = run(MaxMilliseconds(milliseconds=0.7), cliff(0), price, rounds=2)
     assert reached.met
     assert reached.stages[-1][1].masks.kept == 200
+
+
+def test_a_time_that_no_cut_shortens_says_so() -> None:
+    price = Milliseconds(torch.zeros(1, 1), 1, lambda *_: 1.0)
+    found, _ = run(MaxMilliseconds(milliseconds=0.4), cliff(0), price, rounds=2)
+    assert (found.met, found.attempts) == (False, [])
+    assert found.statement.endswith(
+        "from 1 milliseconds; no layer was measured to be any faster with fewer weights: layer keep 1,000 "
+        "weights between them"
+    )
 
 
 def test_the_time_that_was_measured_once_is_not_measured_again() -> None:

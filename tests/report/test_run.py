@@ -53,6 +53,32 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         ("masks.safetensors", b"\x08\0\0", r"masks\.safetensors is damaged or not a safetensors file"),
         ("log.jsonl", b"{}\n{oops\n", r"log\.jsonl is damaged .*the same `secateur run`"),
         ("sensitivity.json", b"[", r"sensitivity\.json is damaged"),
+        (
+            "sensitivity.json",
+            b'{"finished": true, "images": 3, "error": "much", "layers": []}',
+            r"sensitivity\.json is damaged or of another kind \(error: Input should be a valid number",
+        ),
+        (
+            "sensitivity.json",
+            b"[]",
+            r"\(the whole: Input should be a valid dictionary .*; remove it, and scan",
+        ),
+        (
+            "result.json",
+            b'{"format": 1}',
+            r"result\.json is damaged or of another kind \(weights: Field required\)",
+        ),
+        (
+            "log.jsonl",
+            b'{"stage": "dense"}\n',
+            r"log\.jsonl is damaged or of another kind \(loss: Field required",
+        ),
+        ("log.jsonl", b"3\n", r"log\.jsonl is damaged or of another kind \(the whole"),
+        (
+            "run.json",
+            b'{"name": "x", "seed": 0, "plan": {"dense": 3}}',
+            r"run\.json is damaged or of another kind \(plan\.dense: Input should be a valid list",
+        ),
     ],
 )
 def test_a_damaged_file_is_named(folder: Path, name: str, content: bytes, message: str) -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, final
 
 import torch
+from pydantic import TypeAdapter, ValidationError
 from torch import Tensor, nn
 
 from secateur.analysis.sensitivity import (
     BATCH,
     DENSITIES,
     LayerSensitivity,
-    Point,
     ScanObserver,
     Sensitivity,
     sensitivity,
@@ -27,6 +27,23 @@ from secateur.records import content_hash, provenance
 from secateur.storage import write_json
 
 FORMAT = 1
+
+
+@final
+@dataclass(frozen=True)
+class _Content:
+    """What is read of a file; the rest is for people."""
+
+    finished: bool
+    identity: Mapping[str, Any]
+    images: int
+    loss: float
+    error: float
+    layers: tuple[LayerSensitivity, ...]
+    evaluation_seconds: float
+
+
+_CONTENT = TypeAdapter(_Content)
 _SURROUNDINGS = ("threads", "torch")  # they may change the last bits, and nothing else
 
 
@@ -119,17 +136,17 @@ def read_sensitivity(path: Path | str) -> Sensitivity:
         CheckpointError: It is not there, damaged or not finished.
     """
     content = _read(Path(path))
-    if not content["finished"]:
+    if not content.finished:
         raise CheckpointError(
-            f"{path} holds an unfinished scan of {len(content['layers'])} layers; start the same scan again, "
+            f"{path} holds an unfinished scan of {len(content.layers)} layers; start the same scan again, "
             "and it goes on from there"
         )
     return Sensitivity(
-        content["images"],
-        content["loss"],
-        content["error"],
-        tuple(_layer(layer) for layer in content["layers"]),
-        content["evaluation_seconds"],
+        content.images,
+        content.loss,
+        content.error,
+        content.layers,
+        content.evaluation_seconds,
     )
 
 
@@ -148,21 +165,21 @@ def _content(
     }
 
 
-def _kept(path: Path, identity: Mapping[str, Any]) -> list[LayerSensitivity]:
+def _kept(path: Path, identity: Mapping[str, Any]) -> Sequence[LayerSensitivity]:
     content = _read(path)
-    found = content["identity"]
+    found = content.identity
     differing = [key for key, value in identity.items() if found.get(key) != value]
-    if content["finished"]:  # what is finished is only read
+    if content.finished:  # what is finished is only read
         differing = [key for key in differing if key not in _SURROUNDINGS]
     if differing:
         said = "; ".join(f"{key} is {found.get(key)} there and {identity[key]} here" for key in differing)
         raise CheckpointError(
             f"{path} holds another scan: {said}. Give this one another file, or move that one"
         )
-    return [_layer(layer) for layer in content["layers"]]
+    return content.layers
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> _Content:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
@@ -177,12 +194,14 @@ def _read(path: Path) -> dict[str, Any]:
             f"{path} is not a scan of this version of Secateur (kind sensitivity, format {FORMAT}); "
             "give the scan another file"
         )
-    return content
-
-
-def _layer(content: Mapping[str, Any]) -> LayerSensitivity:
-    points = tuple(Point(**point) for point in content["points"])
-    return LayerSensitivity(**{**content, "points": points})
+    try:
+        return _CONTENT.validate_python(content)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CheckpointError(
+            f"{path} is damaged ({where}: {first['msg']}); remove it, and the scan starts again"
+        ) from error
 
 
 def _tell(observer: ScanObserver, layer: LayerSensitivity) -> None:

@@ -36,9 +36,31 @@ def add_plan_arguments(parser: argparse.ArgumentParser) -> None:
         "--plan", action="store_true", help="print layers, bytes, steps, memory and hours, and end"
     )
     group.add_argument("--images", type=int, metavar="N", help="training images (the data set's)")
-    group.add_argument("--processes", type=int, default=1, metavar="N", help="that share each step (1)")
+    group.add_argument("--processes", type=int, metavar="N", help="that share each step (1)")
     group.add_argument("--no-measure", action="store_true", help="time no step: no hours")
     group.add_argument("--json", action="store_true", help="print it as JSON")
+
+
+def refuse_without_plan(arguments: argparse.Namespace) -> None:
+    """Refuse arguments that only ``--plan`` obeys: a run would go on as if they were not there.
+
+    Args:
+        arguments: With those of `add_plan_arguments`.
+
+    Raises:
+        ConfigurationError: One is given.
+    """
+    given = {
+        "--images": arguments.images is not None,
+        "--processes": arguments.processes is not None,
+        "--no-measure": arguments.no_measure,
+        "--json": arguments.json,
+    }
+    asked = [name for name, is_given in given.items() if is_given]
+    if asked:
+        raise ConfigurationError(
+            f"{', '.join(asked)}: only for --plan, which trains nothing; give --plan as well, or leave it out"
+        )
 
 
 def show_plan(recipe: Recipe, arguments: argparse.Namespace, console: Console) -> None:
@@ -72,7 +94,7 @@ def show_plan(recipe: Recipe, arguments: argparse.Namespace, console: Console) -
             classes,
             recipe.plan,
             images,
-            processes=arguments.processes,
+            processes=arguments.processes or 1,
             device=device,
             measure=measure,
         )

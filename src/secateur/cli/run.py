@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 
 from secateur.cli.model import add_model_arguments, with_model
-from secateur.cli.plan import add_plan_arguments, show_plan
+from secateur.cli.plan import add_plan_arguments, refuse_without_plan, show_plan
 from secateur.cli.progress import RunDisplay
 from secateur.cli.tensorboard import Scalars, check_installed
 from secateur.errors import ConfigurationError
@@ -71,6 +71,8 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Carry the verb out."""
+    if not arguments.plan:
+        refuse_without_plan(arguments)
     recipe = with_model(find_recipe(arguments.recipe), arguments)
     processes = join()  # before `prepare`: starting a group of processes sets the number of threads as well
     prepare(arguments)

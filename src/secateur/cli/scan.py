@@ -33,6 +33,8 @@ from secateur.report.sensitivity import sensitivity_table
 from secateur.training.checkpoint import fitted, load_checkpoint, load_into, load_weights, read_state
 from secateur.training.task import Task, image_task
 
+_DATASET = "mnist"
+_VALIDATION = 5000
 _UNKNOWN = (
     "{} does not say which network and data the run is of; scan runs that `secateur run` made, or a network "
     "with --weights"
@@ -64,8 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "subject",
         metavar="MODEL|RUN|RECIPE",
-        help="a run's folder; a recipe's name or file, whose dense network is trained first; or, with "
-        f"--weights, a network: {', '.join(NETWORKS)}, or package.module:factory",
+        help="a run's folder; a recipe's name or file, whose dense network is trained first, or, with "
+        f"--weights, is read; with --weights also a network: {', '.join(NETWORKS)}, or "
+        "package.module:factory",
     )
     parser.add_argument(
         "--weights",
@@ -74,9 +77,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_argument_of_model(parser)
     add_data_arguments(parser)
-    parser.add_argument("--dataset", default="mnist", help="with --weights: the data set's name (mnist)")
     parser.add_argument(
-        "--validation", type=int, default=5000, help="with --weights: images held out and looked at (5000)"
+        "--dataset", help=f"with --weights: a data set's name (the recipe's of that name, or {_DATASET})"
+    )
+    parser.add_argument(
+        "--validation",
+        type=int,
+        help=f"with --weights: images held out and looked at (the recipe's, or {_VALIDATION})",
     )
     parser.add_argument(
         "--densities",
@@ -99,7 +106,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         torch.set_num_threads(arguments.threads)
     subject = _subject(arguments, console)
     model = subject.network.factory(subject.task.classes)()
-    check_outputs(model, subject.task)
+    check_outputs(model, subject.task.example(), subject.task.classes)
     load_into(model, subject.state, str(subject.record.get("weights", subject.where)))
     path: Path = arguments.json or subject.where / "sensitivity.json"
     try:
@@ -190,12 +197,23 @@ class ScanDisplay:
 
 def _subject(arguments: argparse.Namespace, console: Console) -> Subject:
     name: str = arguments.subject
+    of_recipe = name in RECIPES or Path(name).is_file()
     if arguments.weights is not None:
+        # Most networks have a recipe of their name, which knows their pictures.
+        if of_recipe and arguments.dataset is None and arguments.validation is None:
+            return _weighed(find_recipe(name), arguments)
         return _model(name, arguments)
+    for key in ("dataset", "validation"):
+        if getattr(arguments, key) is not None:
+            raise ConfigurationError(
+                f"--{key} is for a network with --weights; a run or a recipe has its own"
+            )
     if (Path(name) / "run.json").is_file():
+        if arguments.model_arg:
+            raise ConfigurationError("--model-arg: the run's folder says what its network is; leave it away")
         return _run(Path(name), arguments)
-    if name in RECIPES or Path(name).is_file():
-        return _recipe(find_recipe(name), arguments, console)
+    if of_recipe:
+        return _recipe(_with_arguments(find_recipe(name), arguments), arguments, console)
     if name in NETWORKS:
         raise ConfigurationError(
             f"{name}: an untrained network tells nothing; give its weights as --weights FILE"
@@ -206,15 +224,32 @@ def _subject(arguments: argparse.Namespace, console: Console) -> Subject:
     )
 
 
+def _with_arguments(recipe: Recipe, arguments: argparse.Namespace) -> Recipe:
+    given = {**recipe.model_arguments, **parse_arguments(arguments.model_arg)}
+    return recipe.model_copy(update={"model_arguments": given})
+
+
+def _weighed(recipe: Recipe, arguments: argparse.Namespace) -> Subject:
+    """The network of a recipe with given weights, on the recipe's data."""
+    untrained = _with_arguments(recipe, arguments).model_copy(update={"weights": None})
+    choice = choice_of(untrained)
+    choice.factory()  # refused before data are read
+    return _with_weights(choice, load_task(recipe.data, arguments.data, arguments.workers), arguments.weights)
+
+
 def _model(name: str, arguments: argparse.Namespace) -> Subject:
     choice = NetworkChoice(name, parse_arguments(arguments.model_arg))
     choice.factory()  # refused before data are read
-    task = image_task(load_dataset(arguments.dataset, arguments.data), validation=arguments.validation)
+    data = load_dataset(arguments.dataset or _DATASET, arguments.data)
+    validation = _VALIDATION if arguments.validation is None else arguments.validation
+    return _with_weights(choice, image_task(data, validation=validation), arguments.weights)
+
+
+def _with_weights(choice: NetworkChoice, task: Task, weights: Path) -> Subject:
     model = choice.factory(task.classes)()
-    translate = NETWORKS[name].translate if name in NETWORKS else None
-    state = fitted(model, read_state(arguments.weights), translate)
-    record = {"weights": arguments.weights.name}
-    return Subject(choice, state, task, arguments.weights.parent, record)
+    translate = NETWORKS[choice.model].translate if choice.model in NETWORKS else None
+    state = fitted(model, read_state(weights), translate)
+    return Subject(choice, state, task, weights.parent, {"weights": weights.name})
 
 
 def _run(folder: Path, arguments: argparse.Namespace) -> Subject:

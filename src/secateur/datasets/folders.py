@@ -196,11 +196,21 @@ def _class_names(folder: Path) -> tuple[str, ...]:
 
 def _files(folder: Path, below: str) -> Iterator[str]:
     """Paths below a folder, as strings: a Path for each of a million files is slow."""
-    for base, folders, files in os.walk(folder / below, followlinks=True):
-        folders.sort()
+    start = folder / below
+    # A link may lead to where one is already; what lies there would be counted again, or for ever.
+    seen = {_identity(path) for path in (start, folder, *folder.absolute().parents)}
+    for base, folders, files in os.walk(start, followlinks=True):
+        new = {name: _identity(os.path.join(base, name)) for name in sorted(folders)}
+        folders[:] = [name for name, identity in new.items() if identity not in seen]
+        seen.update(new.values())
         inside = os.path.relpath(base, folder)
         for name in sorted(files):
             yield os.path.join(inside, name)
+
+
+def _identity(path: str | os.PathLike[str]) -> tuple[int, int]:
+    found = os.stat(path)
+    return found.st_dev, found.st_ino
 
 
 def _check_classes(train: PictureFiles, part: PictureFiles) -> None:

@@ -208,7 +208,7 @@ def _refusing_damage(path: str | os.PathLike[str]) -> Iterator[ModuleType]:
         ) from absence
     try:
         yield Image
-    except (OSError, ValueError, SyntaxError, EOFError) as damage:  # Pillow's own are among them
+    except (OSError, ValueError, SyntaxError, EOFError, Image.DecompressionBombError) as damage:
         raise DataError(
             f"{os.fspath(path)}: expected a whole picture, found {type(damage).__name__}: {damage}; "
             "put the undamaged file back, or remove it and begin the run anew"

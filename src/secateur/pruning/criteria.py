@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numbers
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import assert_never, final
 
@@ -208,6 +208,39 @@ def check_reachable(
             assert_never(criterion)
 
 
+def check_leaves_something(
+    weights: Mapping[str, Tensor], criterion: Criterion, names: Mapping[str, str]
+) -> None:
+    """Refuse a criterion that leaves a layer empty whatever its weights are.
+
+    Args:
+        weights: Weight tensors by canonical parameter name; only their shapes are looked at.
+        criterion: What shall be cut.
+        names: Every name a layer may be asked for by -> canonical name.
+
+    Raises:
+        UnreachableTargetError: A layer's density comes to no weight, or fewer weights are kept than there
+            are layers.
+        LayerSelectionError: A layer given a value of its own is not there, or is there twice.
+    """
+    match criterion:
+        case StdThreshold():  # how many weights are above it, the weights say
+            return
+        case Density():
+            counts = _counts(weights, criterion, names)
+            _refuse_layers([name for name, count in counts.items() if not count], criterion)
+        case GlobalDensity():
+            total = sum(weight.numel() for weight in weights.values())
+            kept = kept_count(criterion.density, total)
+            if kept < len(weights):
+                raise UnreachableTargetError(
+                    f"{_said(criterion)} would leave {kept:,} of {total:,} weights, and {len(weights)} "
+                    f"layers need one each at least: ask for a density of at least {len(weights) / total:.3g}"
+                )
+        case _:
+            assert_never(criterion)
+
+
 def is_reached(
     weights: Mapping[str, Tensor], criterion: Criterion, alive: Masks, names: Mapping[str, str]
 ) -> bool:
@@ -291,10 +324,14 @@ def _refuse_beyond_the_living(name: str, count: int, total: int, living: int) ->
 
 
 def _refuse_empty(masks: Masks, criterion: Criterion) -> None:
-    empty = [layer_name(name) for name, mask in masks.items() if not bool(mask.any())]
+    _refuse_layers([name for name, mask in masks.items() if not bool(mask.any())], criterion)
+
+
+def _refuse_layers(empty: Sequence[str], criterion: Criterion) -> None:
     if empty:
+        layers = ", ".join(layer_name(name) for name in empty)
         raise UnreachableTargetError(
-            f"{_said(criterion)} would leave no weight at all in {', '.join(empty)}, and nothing would pass "
+            f"{_said(criterion)} would leave no weight at all in {layers}, and nothing would pass "
             "through; "
             "ask for less there (a value of its own in `layers`, a score such as `lamp`, or `exclude`)"
         )

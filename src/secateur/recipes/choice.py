@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, final
 
 import numpy as np
@@ -140,10 +139,13 @@ def cut_to_error(
             weights[name].copy_(values)
         return error >= scan.error + increase
 
-    counts = descend(make_ladder(offers), errs_enough)
-    by_scan = _choice(_masks(model, counts, alive), alive, partial(price.of, model), scan)
+    _refuse_if_nothing_is_cheaper(offers, alive, price)
+    masks = _masks(model, descend(make_ladder(offers), errs_enough), alive)
+    by_scan = Choice(masks, price.of(model, masks), scan)
     if trial is None and by_scan.price >= least:
         return by_scan
+    if isinstance(price, Milliseconds) and by_scan.price >= price.of(model, alive):
+        return by_scan  # few zeros may save no time yet: other cuts of that time would be no cuts
     return _least_harmful(model, alive, price, max(by_scan.price, least), trial, offers, scan)
 
 
@@ -169,8 +171,10 @@ def _least_harmful(
     def to_limit(ladder: Ladder) -> Masks:
         return _masks(model, reach(ladder, lambda at: price_of(_masks(model, at, alive)), limit), alive)
 
-    by_scan = _choice(to_limit(make_ladder(offers)), alive, price_of, scan)
-    if trial is None or by_scan.price > limit:
+    _refuse_if_nothing_is_cheaper(offers, alive, price)
+    masks = to_limit(make_ladder(offers))
+    by_scan = Choice(masks, price_of(masks), scan)
+    if trial is None or by_scan.price > limit or masks == alive:
         return by_scan
     left = _left_after_retraining(alive, by_scan.masks, model, offers, trial)
     scaled = {
@@ -225,13 +229,16 @@ def _left_after_retraining(
     return left
 
 
-def _choice(masks: Masks, alive: Masks, price_of: Callable[[Masks], float], scan: Sensitivity) -> Choice:
-    if masks == alive:
-        raise UnreachableTargetError(
-            f"no layer has a weight left to cut: {', '.join(layer_name(name) for name in alive)} keep "
-            f"{alive.kept:,} weights between them"
-        )
-    return Choice(masks, price_of(masks), scan)
+def _refuse_if_nothing_is_cheaper(offers: Mapping[str, list[Offer]], alive: Masks, price: Price) -> None:
+    """Refuse a network that no cut makes cheaper; one that is within the limit already may stay."""
+    if make_ladder(offers).rungs:
+        return
+    layers = f"{', '.join(layer_name(name) for name in alive)} keep {alive.kept:,} weights between them"
+    if isinstance(price, Milliseconds) and any(
+        len({offer.kept for offer in points}) > 1 for points in offers.values()
+    ):
+        raise UnreachableTargetError(f"no layer was measured to be any faster with fewer weights: {layers}")
+    raise UnreachableTargetError(f"no layer has a weight left to cut: {layers}")
 
 
 def _ranked_masks(model: nn.Module, alive: Masks, price: Price, limit: float, score: Score) -> Masks:

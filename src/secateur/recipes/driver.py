@@ -158,8 +158,8 @@ def _opened(
     save_every: float,
 ) -> Iterator[tuple[Stages, str]]:
     check_arguments(model, task, plan, settings)
-    check_fits(plan, model, task, seed)
     processes = join()
+    check_fits(plan, model, task, seed, processes.device)
     _check_processes(processes, task)
     count = processes.count
     identity, digest = describe(model, task, plan, settings, seed=seed, name=name, processes=count)

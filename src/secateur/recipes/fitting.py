@@ -10,13 +10,15 @@ from torch import Tensor, nn
 
 from secateur.errors import ConfigurationError, UnsupportedModelError
 from secateur.pruning.channel_graph import channel_graph
+from secateur.pruning.criteria import check_leaves_something
 from secateur.pruning.default import weights_to_prune
 from secateur.pruning.layers import aliases, prunable_weights, resolve_layer_values
-from secateur.recipes.cut import DensityCut, GlobalCut, QualityCut
+from secateur.recipes.cut import GlobalCut
 from secateur.recipes.dropout import ruled_dropouts, set_dropout
 from secateur.recipes.plan import Plan, Recipe
 from secateur.recipes.turns import check_turns
 from secateur.training.freezing import train_only
+from secateur.training.gradients import check_precision
 from secateur.training.phase import Phase
 from secateur.training.seeding import seeded
 from secateur.training.task import Task
@@ -64,7 +66,9 @@ def check_arguments(model: object, task: object, plan: object, settings: object)
         raise ConfigurationError(f"settings: expected JSON values, found {settings!r} ({error})") from error
 
 
-def check_fits(plan: Plan, model: Callable[[], nn.Module], task: Task, seed: int) -> None:
+def check_fits(
+    plan: Plan, model: Callable[[], nn.Module], task: Task, seed: int, device: torch.device
+) -> None:
     """Refuse a plan that would fail only after an hour of training.
 
     Args:
@@ -72,11 +76,14 @@ def check_fits(plan: Plan, model: Callable[[], nn.Module], task: Task, seed: int
         model: Makes the network.
         task: What it shall be trained on.
         seed: The run's seed.
+        device: What it is trained on.
 
     Raises:
         ConfigurationError: The seed is negative, the function makes no fresh network, the network does not
-            take the task's images or give its classes, the plan sets a dropout rate for a network without
-            dropout, or a gradual cut is to be made while all it cuts is frozen.
+            take the task's images or give its classes, the device does not compute in a phase's precision,
+            the plan sets a dropout rate for a network without dropout, or a gradual cut is to be made while
+            all it cuts is frozen.
+        UnreachableTargetError: The cut leaves a layer empty whatever its weights are.
         LayerSelectionError: A pattern of the plan matches nothing or claims a layer twice.
         UnsupportedModelError: The plan sweeps or compacts a network that cannot be traced, or the dropout
             rule applies to a dropout module behind two layers.
@@ -85,17 +92,19 @@ def check_fits(plan: Plan, model: Callable[[], nn.Module], task: Task, seed: int
         raise ConfigurationError(f"the seed must be a whole number at or above 0, found {seed}")
     with seeded(seed, "check"):
         network = _fresh_network(model)
+        _refuse_frozen(network)
         chosen = weights_to_prune(network, None, plan.exclude or None)
-        check_outputs(network, task)
-    match plan.cut:
-        case QualityCut() | DensityCut():
-            resolve_layer_values(list(chosen), plan.cut.layers, aliases(prunable_weights(network)))
-        case GlobalCut() | None:
-            pass
-    check_turns(plan.turns, list(chosen), aliases(prunable_weights(network)))
+        check_outputs(network, task.example(), task.classes)
+    names = aliases(prunable_weights(network))
+    if plan.cut is not None:
+        if not isinstance(plan.cut, GlobalCut):
+            resolve_layer_values(list(chosen), plan.cut.layers, names)
+        check_leaves_something(chosen, plan.cut.at(1.0, seed), names)
+    check_turns(plan.turns, list(chosen), names)
     in_turns = [phase for turn in plan.turns for phase in turn.retrain]
     phases: Sequence[Phase] = (*plan.dense, *in_turns, *plan.retrain, *(plan.final or ()))
     for phase in phases:
+        check_precision(phase, device)
         with train_only(network, phase.only):
             continue
     _check_gradual(plan, network, list(chosen.values()))
@@ -131,6 +140,14 @@ def _fresh_network(model: Callable[[], nn.Module]) -> nn.Module:
     return first
 
 
+def _refuse_frozen(network: nn.Module) -> None:
+    if not any(parameter.requires_grad for parameter in network.parameters()):
+        raise ConfigurationError(
+            f"the network {type(network).__name__}: nothing in it can be trained, all its parameters have "
+            "requires_grad False; let the function that makes it leave them trainable"
+        )
+
+
 def _check_gradual(plan: Plan, network: nn.Module, chosen: Sequence[nn.Parameter]) -> None:
     if plan.gradual is None:
         return
@@ -151,31 +168,32 @@ def _kind(thing: object) -> str:
 
 
 @torch.no_grad()
-def check_outputs(network: nn.Module, task: Task) -> None:
+def check_outputs(network: nn.Module, image: Tensor, classes: int) -> None:
     """Refuse a network that does not take a task's images or does not give a number for each of its classes.
 
     Args:
         network: The network; it is in evaluation mode afterwards.
-        task: The task.
+        image: One of them, float32 [1, channels, height, width].
+        classes: How many classes there are.
 
     Raises:
         ConfigurationError: It does not.
     """
-    where = f"the network {type(network).__name__} on images of shape {task.image_shape}"
+    where = f"the network {type(network).__name__} on images of shape {tuple(image.shape[1:])}"
     network.eval()
     try:
-        outputs = network(task.example().to(next(network.parameters()).device))
+        outputs = network(image.to(next(network.parameters()).device))
     except _FAILURES as error:
         raise ConfigurationError(
             f"{where}: it does not run ({type(error).__name__}: {error}); choose a network for such images"
         ) from error
     if not isinstance(outputs, Tensor):
         raise ConfigurationError(
-            f"{where}: expected a tensor of shape [1, {task.classes}], found a {type(outputs).__name__}; "
+            f"{where}: expected a tensor of shape [1, {classes}], found a {type(outputs).__name__}; "
             "let forward return the outputs alone"
         )
-    if outputs.shape != (1, task.classes):
+    if outputs.shape != (1, classes):
         raise ConfigurationError(
-            f"{where}: expected an output of shape [1, {task.classes}], one number a class, "
-            f"found {list(outputs.shape)}; give its last layer {task.classes} outputs"
+            f"{where}: expected an output of shape [1, {classes}], one number a class, "
+            f"found {list(outputs.shape)}; give its last layer {classes} outputs"
         )

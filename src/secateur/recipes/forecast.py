@@ -17,6 +17,7 @@ from secateur.pruning.criteria import StdThreshold, compute_masks
 from secateur.pruning.default import weights_to_prune
 from secateur.pruning.layers import aliases, layer_name, prunable_weights
 from secateur.pruning.masks import Masks
+from secateur.recipes.fitting import check_outputs
 from secateur.recipes.footprint import Memory, phase_memory, step_seconds
 from secateur.recipes.plan import Plan
 from secateur.recipes.reachable import reachable
@@ -216,9 +217,9 @@ def forecast(
         The forecast.
 
     Raises:
+        ConfigurationError: The network does not run on such images, or gives another number of outputs.
         UnreachableTargetError: The cut would leave a layer empty.
         LayerSelectionError: A pattern of the plan matches nothing.
-        UnsupportedModelError: The network does not run on such images.
 
     Example:
         >>> sgd = {"epochs": 2, "batch_size": 8, "optimizer": {"kind": "sgd", "learning_rate": 0.1}}
@@ -232,6 +233,7 @@ def forecast(
     device = device or torch.device("cpu")
     with seeded(0, "forecast"):
         network = model()
+    check_outputs(network, torch.zeros(1, *image_shape), classes)
     masks = expected_masks(network, plan)
     layers, others = _layers(network, image_shape, masks)
     # Dense kernels take the same time whatever is pruned; with a search, everything is taken to live.

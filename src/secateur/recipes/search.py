@@ -101,7 +101,8 @@ class Found:
         limit: The budget: the highest validation error in per cent, or the highest price.
         dense_price: The dense network's price.
         reference: The dense network's validation error in per cent.
-        margin: By how many points the result may be worse than the dense network; None for a budget of size.
+        margin: By how many points the result may be worse than the dense network; None for a budget of size
+            and for one that was not met.
     """
 
     stages: Sequence[tuple[str, StageState]]
@@ -230,7 +231,7 @@ class _Hunt:
     def within_price(self, limit: float) -> Found:
         """Equal steps down to the budget, each the least harmful, after a first one as far as is harmless."""
         settings = self.settings
-        at, number = self.whole, 0
+        at, number, stopped = self.whole, 0, ""
         while at > limit and number < settings.rounds + _EXTRA_ROUNDS:
             number += 1
             last = number >= settings.rounds
@@ -241,7 +242,8 @@ class _Hunt:
                 choose = self._to_error(number, settings.first, least=limit)
             try:
                 cut = self.workshop.cut(f"cut-{number:02d}", self.chain[-1][1], choose)
-            except UnreachableTargetError:
+            except UnreachableTargetError as error:
+                stopped = f"; {error}"
                 break
             last = last or self._price(cut) <= limit
             attempt = self._try(f"round-{number:02d}", number, cut, last=last)
@@ -252,7 +254,7 @@ class _Hunt:
         if at > limit:
             statement = (
                 f"the budget of {_said(limit, unit)} was not met: the nearest is {self.chain[-1][0]} with "
-                f"{_said(at, unit)}, from {_said(self.whole, unit)}"
+                f"{_said(at, unit)}, from {_said(self.whole, unit)}{stopped}"
             )
         return self._found(limit, met=at <= limit, statement=statement)
 
@@ -274,8 +276,11 @@ class _Hunt:
             )
             if not met:
                 self.chain.append((nearest.name, self.tried[nearest.name]))
-        what = "no smaller network kept the budget" if met else "the budget was not met"
-        return self._found(limit, met=met, statement=f"{what} of {limit:.2f} %: {said}", margin=margin)
+        if met:
+            statement = f"no smaller network kept the budget of {limit:.2f} %: {said}"
+            return self._found(limit, met=True, statement=statement, margin=margin)
+        # "No worse than dense" would say nothing of a budget that the dense network misses as well.
+        return self._found(limit, met=False, statement=f"the budget of {limit:.2f} % was not met: {said}")
 
     def _found(self, limit: float, *, met: bool, statement: str, margin: float | None = None) -> Found:
         return Found(

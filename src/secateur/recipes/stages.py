@@ -130,7 +130,7 @@ class Stages:
             choice = choose(model, pruner.masks)
             pruner.restrict(choice.masks)
             dead = self._sweep(pruner)
-            self._reestimate(name, model)
+            self._reestimate_after_cut(name, model)
             notes = _notes(dead, {}) | {"choice": choice.to_json()}
             return StageState(_state(model), pruner.finalize(), [], notes)
 
@@ -148,7 +148,7 @@ class Stages:
         pruner = self._pruner(network)
         pruner.restrict(masks)
         self._sweep(pruner)
-        self._reestimate(name, network)
+        self._reestimate_after_cut(name, network)
         follow_dropout_rule(network, pruner.masks, plan, task.image_shape)
         some = task.subset(plan.search.trial, generator(self.seed, name))
         once = plan.retrain[0].model_copy(update={"epochs": 1})
@@ -199,7 +199,7 @@ class Stages:
         dead = self._sweep(pruner)
         self._choose_survivors(model, pruner, number)
         if plan.gradual is None:
-            self._reestimate(name, model)
+            self._reestimate_after_cut(name, model)
         rates = follow_dropout_rule(model, pruner.masks, plan, self.task.image_shape)
         records = self._retrain(name, number, model, pruner, phases)
         if plan.gradual is not None:
@@ -228,11 +228,15 @@ class Stages:
         dead = pruner.sweep(self.task.image_shape).dead
         return {layer: asdict(found) for layer, found in dead.items()}
 
+    def _reestimate_after_cut(self, name: str, model: nn.Module) -> None:
+        if not self.folder.processes.of_first(self.folder.partial(name).exists):
+            self._reestimate(name, model)  # otherwise retraining goes on from what is kept there
+
     def _reestimate(self, name: str, model: nn.Module) -> None:
-        """Statistics of batch normalisation as they are after a cut; nothing where there are none."""
+        """Statistics of batch normalisation as the weights are now; nothing where there are none."""
+        if not has_statistics(model):
+            return
         processes = self.folder.processes
-        if not has_statistics(model) or processes.of_first(self.folder.partial(name).exists):
-            return  # of the second kind, retraining goes on from what is kept there
         model = _for_training(model.to(processes.device))
         reestimate_statistics(model, training_batches(self.task, self.seed, name))
         processes.share_buffers(model)  # machines of other kinds may round otherwise
@@ -295,7 +299,7 @@ class Stages:
         progress = Progress(
             self.folder.partial(stage), self.save_every, self.observer.on_batch, self._log_epoch
         )
-        return run_phases(
+        records = run_phases(
             _for_training(model),
             trial_on or self.task,
             phases,
@@ -308,6 +312,11 @@ class Stages:
             total_weights=total_weights,
             processes=self.folder.processes,
         )
+        if records:
+            # A running mean trails the weights by a dozen steps: after little training it describes another
+            # network. The dense one gets the same, or the comparison would not be fair.
+            self._reestimate(stage, model)
+        return records
 
     def _reachable(self, progress: float, model: nn.Module, pruner: Pruner) -> Reachable:
         names = aliases(prunable_weights(model))

@@ -67,7 +67,7 @@ class MaxMilliseconds(Frozen):
     """
 
     milliseconds: Positive
-    batch: int = Field(default=1, ge=1)
+    batch: int = Field(default=1, ge=1, le=65_536)
     threads: int = Field(default=1, ge=1)
 
 

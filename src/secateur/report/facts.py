@@ -201,6 +201,58 @@ def stage_table(run: Run) -> Table:
     return Table("Stages", ("Stage", "Epochs", "Weights %", "Validation error %", "Seconds"), tuple(rows))
 
 
+def search_table(search: Mapping[str, Any]) -> Table:
+    """What a search for a budget tried, in order.
+
+    Args:
+        search: ``search`` of a ``result.json``.
+
+    Returns:
+        The table; its last columns say by how many points the validation error was over the budget, where
+        that is one of error, and whether the network was kept.
+    """
+    unit = str(search["unit"])
+    heads = [unit.capitalize()] if unit == "weights" else [unit.capitalize(), "Weights"]
+    columns = ("Network", *heads, "Validation error %", "Over the budget", "Epochs", "Kept")
+    rows = []
+    for tried in search["attempts"]:
+        price, excess = float(tried["price"]), tried["excess"]
+        priced = Cell(f"{price:,.3g}" if unit == "milliseconds" else f"{price:,.0f}", price)
+        weights = [] if unit == "weights" else [Cell(f"{tried['weights']:,}", tried["weights"])]
+        rows.append(
+            (
+                Cell(tried["name"]),
+                priced,
+                *weights,
+                Cell(f"{tried['validation_error']:.2f}", tried["validation_error"]),
+                Cell("-", -100.0) if excess is None else Cell(f"{excess:+.2f}", excess),
+                Cell(f"{tried['epochs']}", tried["epochs"]),
+                Cell("yes" if tried["kept"] else "no", float(tried["kept"])),
+            )
+        )
+    return Table("What the search tried", columns, tuple(rows))
+
+
+def no_worse(search: Mapping[str, Any]) -> str:
+    """What the test set says of the budget of a search, in a sentence; empty where it says nothing.
+
+    Args:
+        search: ``search`` of a ``result.json``.
+
+    Returns:
+        The sentence: a budget of size, or one that was missed, has none.
+    """
+    found = search.get("non_inferiority")
+    if not found or not search["met"]:
+        return ""
+    claim = f"at most {found['margin']:.2f} points worse than the dense network"
+    verdict = "is shown" if found["shown"] else "is not shown"
+    return (
+        f"On the test set, {claim} {verdict}: the upper end of the 95 % interval of the difference is "
+        f"{found['bound']:+.2f}."
+    )
+
+
 def dead_neurons(record: Mapping[str, Any]) -> Table:
     """Neurons without inputs or without outputs.
 
@@ -298,8 +350,9 @@ def _compared(run: Run) -> tuple[Cell, ...]:
     error, weights = run.record["error"], run.record["weights"]
     low, high = error["difference_interval"]
     measured = run.measured
+    missed = "" if (run.record.get("search") or {}).get("met", True) else " (budget missed)"
     return (
-        Cell(run.name),
+        Cell(f"{run.name}{missed}"),
         Cell(f"{weights['kept']:,}", weights["kept"]),
         Cell(f"{run.record['compression']:.1f}", run.record["compression"]),
         Cell(f"{error['dense']:.2f}", error["dense"]),

@@ -111,7 +111,7 @@ def report_page(runs: Sequence[Run]) -> Page:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"embedded": _embedded, "identity": id, "pretty": _pretty}
+    environment.filters |= {"embedded": _embedded, "identity": id, "pretty": _pretty, "sentence": _sentence}
     panels = [*shared, *(panel for part in parts for panel in (*part.panels, *part.training))]
     html = environment.get_template("page.html.j2").render(
         title=title,
@@ -138,6 +138,10 @@ def _embedded(content: Any) -> Markup:
 
 def _pretty(content: Any) -> str:
     return json.dumps(content, indent=2, ensure_ascii=False)
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}."
 
 
 def _bundle() -> str:

@@ -14,6 +14,8 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from secateur.errors import CheckpointError
+from secateur.report import schema
+from secateur.report.schema import check
 
 COMPACT = "pruned.secateur"
 _RESULT_FORMAT = 1
@@ -109,7 +111,16 @@ def read_run(folder: Path | str) -> Run:
         raise CheckpointError(
             f"{folder / 'result.json'} is not a result of this version of Secateur (format {_RESULT_FORMAT})"
         )
+    again = "remove it, and the same `secateur run` writes it again"
+    check(schema.Identity, identity, folder / "run.json", "name another run's folder")
+    if record is not None:
+        check(schema.Record, record, folder / "result.json", again)
+    log = _log(folder / "log.jsonl")
+    for line in log:
+        check(schema.Epoch, line, folder / "log.jsonl", again)
     scan = _json(folder / "sensitivity.json")
+    if scan is not None:
+        check(schema.Scan, scan, folder / "sensitivity.json", "remove it, and scan the run again")
     networks = {name: _tensors(folder / f"{name}.safetensors") for name in ("dense", "pruned", "masks")}
     absent = [f"{name}.safetensors" for name, tensors in networks.items() if not tensors]
     return Run(
@@ -117,8 +128,8 @@ def read_run(folder: Path | str) -> Run:
         folder,
         identity,
         record,
-        _log(folder / "log.jsonl"),
-        scan if isinstance(scan, dict) and scan.get("finished") else None,
+        log,
+        scan if scan is not None and scan["finished"] else None,
         networks["dense"],
         networks["pruned"],
         {name: mask.astype(np.bool_) for name, mask in networks["masks"].items()},

@@ -33,6 +33,7 @@ UNREADABLE = (
 
 Translate = Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
 _WRAPPERS = ("module.", "_orig_mod.")
+_STATES = ("state_dict", "model_state_dict", "model", "net")  # where training scripts put it
 
 
 @final
@@ -175,7 +176,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
 
     Args:
         path: A safetensors file, or what ``torch.save`` wrote: tensors by name, or a dictionary with them
-            under ``state_dict`` or ``model``, as training scripts do.
+            under ``state_dict``, ``model_state_dict``, ``model`` or ``net``, as training scripts do.
 
     Returns:
         Tensors by the names in the file, on the CPU.
@@ -194,7 +195,7 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path} is damaged, or holds more than tensors by name ({type(error).__name__}); save "
             "model.state_dict()"
         ) from error
-    for key in ("state_dict", "model"):
+    for key in _STATES:
         if isinstance(content, dict) and isinstance(content.get(key), dict):
             content = content[key]
             break
@@ -203,13 +204,11 @@ def read_state(path: Path) -> dict[str, Tensor]:
             f"{path}: expected tensors by name (a state_dict), found {type(content).__name__}; save "
             "model.state_dict()"
         )
-    others = [
-        f"{name} is a {type(value).__name__}" for name, value in content.items() if not _named(name, value)
-    ]
+    others = [f"{name} is {_kind_of(value)}" for name, value in content.items() if not _is_plain(name, value)]
     if others:
         raise CheckpointError(
             f"{path}: expected tensors by name (a state_dict), found {'; '.join(others[:5])}; save "
-            "model.state_dict(), by itself or under the key 'state_dict'"
+            f"model.state_dict(), by itself or under one of the keys {', '.join(_STATES)}"
         )
     return dict(content)
 
@@ -273,23 +272,52 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
         source: Where the state comes from, for the message.
 
     Raises:
-        CheckpointError: A tensor is missing, is too much, or has another shape.
+        CheckpointError: A tensor is missing, is too much, has another shape, holds integers for floating
+            point numbers or the reverse, or a parameter is not finite.
     """
     own = model.state_dict()
     problems = [f"missing {name}" for name in own.keys() - state.keys()]
     problems += [f"unexpected {name}" for name in state.keys() - own.keys()]
+    shared = own.keys() & state.keys()
     problems += [
         f"{name} is {tuple(state[name].shape)} but must be {tuple(own[name].shape)}"
-        for name in own.keys() & state.keys()
+        for name in shared
         if own[name].shape != state[name].shape
+    ]
+    # Copying would make numbers of them: of an int8 weight its integers, without the scale they stand for.
+    problems += [
+        f"{name} holds {_plain(state[name].dtype)} but must hold {_plain(own[name].dtype)}"
+        for name in shared
+        if own[name].is_floating_point() != state[name].is_floating_point()
     ]
     if problems:
         raise CheckpointError(f"{source} is of another network: {'; '.join(sorted(problems))}")
+    # Buffers may be infinite for a reason, such as a mask of attention.
+    parameters = (name for name, _ in model.named_parameters(remove_duplicate=False))
+    broken = [name for name in parameters if name in state and not bool(state[name].isfinite().all())]
+    if broken:
+        raise CheckpointError(
+            f"{source} holds values that are not finite, in {', '.join(broken)}; give weights from before "
+            "training went wrong"
+        )
     model.load_state_dict(dict(state))
 
 
-def _named(name: object, value: object) -> bool:
-    return isinstance(name, str) and isinstance(value, Tensor)
+def _is_plain(name: object, value: object) -> bool:
+    if not (isinstance(name, str) and isinstance(value, Tensor)):
+        return False
+    return value.layout == torch.strided and not value.is_quantized and not value.is_complex()
+
+
+def _kind_of(value: object) -> str:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}"
+    layout = "" if value.layout == torch.strided else f"{str(value.layout).removeprefix('torch.')} "
+    return f"a {layout}tensor of {_plain(value.dtype)}"
+
+
+def _plain(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _without_wrappers(state: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -101,6 +101,22 @@ class Gradients:
             return self.called(images).float()
 
 
+def check_precision(phase: Phase, device: torch.device) -> None:
+    """Refuse a phase whose precision its device does not compute in.
+
+    Args:
+        phase: The phase.
+        device: What trains.
+
+    Raises:
+        ConfigurationError: It does not.
+    """
+    if phase.precision == "fp16" and device.type == "cpu":
+        raise ConfigurationError(
+            "precision: fp16 is for GPUs, and this process computes on a CPU; bf16 works on both"
+        )
+
+
 def gradients_of(
     model: nn.Module, phase: Phase, processes: Processes, example: Callable[[], Tensor], loss: Loss
 ) -> Gradients:
@@ -120,10 +136,7 @@ def gradients_of(
         ConfigurationError: The device does not compute in this precision.
     """
     device = processes.device
-    if phase.precision == "fp16" and device.type == "cpu":
-        raise ConfigurationError(
-            "precision: fp16 is for GPUs, and this process computes on a CPU; bf16 works on both"
-        )
+    check_precision(phase, device)
     exchanged = processes.wrap(model, example)
     called = torch.compile(exchanged) if phase.compile else exchanged
     scaler = torch.amp.GradScaler(device.type, enabled=phase.precision == "fp16")

@@ -352,8 +352,14 @@ def image_task(dataset: ImageDataset, *, validation: int, shift: int = 0) -> Ima
         The task.
 
     Raises:
-        ConfigurationError: Too many images are held out.
+        ConfigurationError: Too many images are held out, or images could be shifted out of sight.
     """
+    height, width = dataset.train_images.shape[-2:]
+    if shift >= min(height, width):
+        raise ConfigurationError(
+            f"shift: images of {height} x {width} pixels moved by up to {shift} may show nothing; give a "
+            f"number of pixels below {min(height, width)}"
+        )
     split = split_validation(dataset.train_labels, validation)
     mean, deviation = pixel_statistics(dataset.train_images[split.train_indices])
     images = standardise(dataset.train_images, mean, deviation)
