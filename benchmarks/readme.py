@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN = "<!-- results: made by `python -m benchmarks.readme` from benchmarks/results/ -->\n"
 END = "<!-- end of results -->\n"
+_BENCHES = ("bench-paper", "bench-paper-avx512")  # the same suite on two machines
 _RECIPES = {
     "lenet-300-100": "the paper's: 12x, 1.64 -> 1.59 %",
     "lenet-5": "the paper's: 12x, 0.80 -> 0.77 %",
@@ -63,11 +64,31 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def _runtime(results: Path) -> str:
-    loaded = _load(results, "bench-paper")
-    if loaded is None:
+    found = [loaded for name in _BENCHES if (loaded := _load(results, name)) is not None]
+    if not found:
         return ""
+    parts = [_latencies(loaded) for loaded in found]
+    parts.append(
+        "`@paper`: the densities of the paper's Tables 2 to 5, `@0.10`: every layer at 10 %; faster by: the "
+        "peer's time over ours, with its 95 % interval.\n"
+    )
+    return "\n".join((*parts, _sizes(found[0])))
+
+
+def _latencies(loaded: Mapping[str, Any]) -> str:
     machine = loaded["machine"]
     header = ("network", "batch", "Secateur, ms", "fastest peer, ms", "faster by", "other peers, ms")
+    failed = disagreeing(loaded)
+    vectors = "AVX-512" if "avx512f" in machine["instruction_sets"] else "AVX2"
+    return (
+        _table(header, latency_rows(loaded))
+        + f"\n{machine['cpu']}, {vectors}, {machine['threads']} threads, float32, medians of interleaved runs."
+        + (f" No time, since the results were wrong or none came: {'; '.join(failed)}." if failed else "")
+        + "\n"
+    )
+
+
+def _sizes(loaded: Mapping[str, Any]) -> str:
     sizes = (
         "network",
         "file",
@@ -77,16 +98,7 @@ def _runtime(results: Path) -> str:
         "ms to load",
         "ONNX Runtime's",
     )
-    failed = disagreeing(loaded)
-    return (
-        _table(header, latency_rows(loaded))
-        + f"\n{machine['cpu']}, {machine['threads']} threads, float32, medians of interleaved runs; "
-        + "`@paper`: the densities of the paper's Tables 2 to 5, `@0.10`: every layer at 10 %; faster by: "
-        + "the peer's time over ours, with its 95 % interval."
-        + (f" No time, since the results were wrong or none came: {'; '.join(failed)}." if failed else "")
-        + "\n\n"
-        + _table(sizes, size_rows(loaded))
-    )
+    return _table(sizes, size_rows(loaded))
 
 
 def _recipes(results: Path) -> str:

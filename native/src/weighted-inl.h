@@ -39,8 +39,9 @@ constexpr WeightedKernels list_kernels() {
   kernels.scatter = &scatter_lines;
   kernels.gather = &gather_lines;
   kernels.depthwise = &depthwise_row;
-  kernels.winograd[0] = {&winograd_input<2>, &winograd_output<2>};
-  kernels.winograd[1] = {&winograd_input<4>, &winograd_output<4>};
+  kernels.winograd[0] = {&winograd_input<2, 3>, &winograd_output<2, 3>};
+  kernels.winograd[1] = {&winograd_input<4, 3>, &winograd_output<4, 3>};
+  kernels.winograd[2] = {&winograd_input<2, 5>, &winograd_output<2, 5>};
   return kernels;
 }
 

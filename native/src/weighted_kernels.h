@@ -184,7 +184,7 @@ struct WeightedKernels {
   void (*scatter)(const ScatterLines&);
   void (*gather)(const GatherLines&);
   void (*depthwise)(const DepthwiseRow&);
-  WinogradTransforms winograd[2];  // of 2x2 and of 4x4 outputs
+  WinogradTransforms winograd[3];  // of 2x2 and of 4x4 outputs by 3x3 filters, of 2x2 outputs by 5x5 filters
 };
 
 namespace scalar {

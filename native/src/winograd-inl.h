@@ -1,11 +1,12 @@
-// The transforms of Winograd's F(2x2, 3x3) and F(4x4, 3x3) over lane tiles: every number is a vector, so that there is
-// nothing to shuffle.
+// The transforms of Winograd's F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5) over lane tiles: every number is a vector, so that
+// there is nothing to shuffle. The latter two have their six points in common, 0, 1, -1, 2, -2 and infinity.
 //   input   B^T d B
-//     2x2   B^T = (1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1)
-//     4x4   B^T = (4 0 -5 0 1 0; 0 -4 -4 1 1 0; 0 4 -4 -1 1 0; 0 -2 -1 2 1 0; 0 2 -1 -2 1 0; 0 4 0 -5 0 1)
+//     2x2, 3x3   B^T = (1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1)
+//     the others B^T = (4 0 -5 0 1 0; 0 -4 -4 1 1 0; 0 4 -4 -1 1 0; 0 -2 -1 2 1 0; 0 2 -1 -2 1 0; 0 4 0 -5 0 1)
 //   output  A^T m A
-//     2x2   A^T = (1 1 1 0; 0 1 -1 -1)
-//     4x4   A^T = (3 1 1 1 1 0; 0 1 -1 2 -2 0; 0 1 1 4 4 0; 0 1 -1 8 -8 3) / 3
+//     2x2, 3x3   A^T = (1 1 1 0; 0 1 -1 -1)
+//     4x4, 3x3   A^T = (3 1 1 1 1 0; 0 1 -1 2 -2 0; 0 1 1 4 4 0; 0 1 -1 8 -8 3) / 3
+//     2x2, 5x5   A^T = (3 1 1 1 1 0; 0 1 -1 2 -2 3) / 3
 // The thirds are of the filter's transform: they are taken here, all at once, where they leave whole numbers whole.
 #pragma once
 
@@ -50,9 +51,16 @@ inline void transform_output(const Vec (&m)[6], Vec (&y)[4]) {
   y[3] = (near_difference + eight * far_difference) + three * m[5];
 }
 
-template <int OUT>
+inline void transform_output(const Vec (&m)[6], Vec (&y)[2]) {
+  const Vec three = set(3.0f);
+  const Vec far_difference = m[3] - m[4];
+  y[0] = three * m[0] + ((m[1] + m[2]) + (m[3] + m[4]));
+  y[1] = ((m[1] - m[2]) + (far_difference + far_difference)) + three * m[5];
+}
+
+template <int OUT, int TAPS>
 void winograd_input(const WinogradInput& in) {
-  constexpr int SIDE = OUT + 2;
+  constexpr int SIDE = OUT + TAPS - 1;
   for (std::int64_t channel = 0; channel < in.channels; ++channel) {
     float* out = in.tiles + channel * in.channel_step;
     for (std::int64_t row = 0; row < in.tile_rows; ++row) {
@@ -81,9 +89,9 @@ void winograd_input(const WinogradInput& in) {
   }
 }
 
-template <int OUT>
+template <int OUT, int TAPS>
 void winograd_output(const WinogradOutput& in) {
-  constexpr int SIDE = OUT + 2;
+  constexpr int SIDE = OUT + TAPS - 1;
   const Vec scale = set(9.0f);
   for (std::int64_t channel = 0; channel < in.channels; ++channel) {
     const std::int64_t columns = OUT * in.tile_columns;
@@ -108,7 +116,7 @@ void winograd_output(const WinogradOutput& in) {
         transform_output(rows[i], y);
         SECATEUR_UNROLL
         for (int j = 0; j < OUT; ++j) {
-          store(at + (i * columns + j) * LANES, OUT == 2 ? y[j] : y[j] / scale);
+          store(at + (i * columns + j) * LANES, SIDE == 4 ? y[j] : y[j] / scale);
         }
       }
     }

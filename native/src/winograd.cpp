@@ -11,7 +11,8 @@
 namespace secateur {
 namespace {
 
-constexpr std::int64_t points_of(std::int64_t side) { return (side + 2) * (side + 2); }  // products of a tile
+// Products of a tile.
+constexpr std::int64_t points_of(std::int64_t side, std::int64_t taps) { return (side + taps - 1) * (side + taps - 1); }
 // The transformed input of a band and the products of a slice go through the caches together.
 constexpr std::int64_t BAND_TILES = 14;
 constexpr std::int64_t PRODUCT_BYTES = 384 * 1024;
@@ -38,33 +39,53 @@ void transform_line(const float (&g)[3], float (&u)[6]) {
   u[5] = g[2];
 }
 
+// The same points with five powers each, and the thirds again left to the output.
+void transform_line(const float (&g)[5], float (&u)[6]) {
+  const float even = g[0] + g[2] + g[4];
+  const float odd = g[1] + g[3];
+  const float far_even = g[0] + 4.0f * g[2] + 16.0f * g[4];
+  const float far_odd = 2.0f * g[1] + 8.0f * g[3];
+  u[0] = 0.25f * g[0];
+  u[1] = -0.5f * (even + odd);
+  u[2] = -0.5f * (even - odd);
+  u[3] = 0.125f * (far_even + far_odd);
+  u[4] = 0.125f * (far_even - far_odd);
+  u[5] = g[4];
+}
+
 // G g G^T.
-template <int POINTS_A_LINE>
-void transform_filter(const float (&g)[9], float* u) {
-  float columns[3][POINTS_A_LINE];
-  for (int j = 0; j < 3; ++j) transform_line({g[j], g[3 + j], g[6 + j]}, columns[j]);
+template <int TAPS, int POINTS_A_LINE>
+void transform_filter(const float (&g)[TAPS * TAPS], float* u) {
+  float columns[TAPS][POINTS_A_LINE];
+  for (int j = 0; j < TAPS; ++j) {
+    float column[TAPS];
+    for (int i = 0; i < TAPS; ++i) column[i] = g[i * TAPS + j];
+    transform_line(column, columns[j]);
+  }
   for (int i = 0; i < POINTS_A_LINE; ++i) {
+    float line[TAPS];
+    for (int j = 0; j < TAPS; ++j) line[j] = columns[j][i];
     float row[POINTS_A_LINE];
-    transform_line({columns[0][i], columns[1][i], columns[2][i]}, row);
+    transform_line(line, row);
     std::copy_n(row, POINTS_A_LINE, u + i * POINTS_A_LINE);
   }
 }
 
 // The transformed filters: [points][groups][out channels of the group][in channels of the group], points being groups of
 // a product.
-template <int SIDE>
+template <int SIDE, int TAPS>
 WeightBlocks transform_weights(const WeightedKernels& kernels, const Matrix& weights, const LanePlan& products) {
-  constexpr std::int64_t POINTS = (SIDE + 2) * (SIDE + 2);
+  constexpr std::int64_t POINTS = points_of(SIDE, TAPS);
   const std::int64_t channels = weights.length / 9;
   FullBlocks out(products, kernels.panel_channels);
   std::vector<float> line(static_cast<std::size_t>(weights.length));
   std::vector<float> transformed(static_cast<std::size_t>(POINTS * channels));
   const auto emit = [&](std::int64_t at) {
     for (std::int64_t channel = 0; channel < channels; ++channel) {
-      float g[9];
+      float g[TAPS * TAPS];
       float u[POINTS];
-      std::copy_n(line.begin() + channel * 9, 9, g);
-      transform_filter<SIDE + 2>(g, u);
+      std::copy_n(line.begin() + channel * (TAPS * TAPS), TAPS * TAPS, g);
+      transform_filter<TAPS, SIDE + TAPS - 1>(g, u);
       for (std::int64_t point = 0; point < POINTS; ++point) {
         transformed[static_cast<std::size_t>(point * channels + channel)] = u[point];
       }
@@ -116,7 +137,7 @@ LanePlan plan_images(std::int64_t side, const ConvolutionShape& shape, const Wei
 
 // The products: for each point a matrix of output by input channels times the tiles of a band.
 LanePlan plan_products(std::int64_t side, const LanePlan& images, const WeightedKernels& kernels) {
-  const std::int64_t points = points_of(side);
+  const std::int64_t points = points_of(side, images.shape.kernel_height);
   LanePlan plan;
   plan.shape.groups = points * images.shape.groups;
   plan.shape.in_channels = points * images.shape.in_channels;
@@ -149,8 +170,8 @@ class Winograd final : public WeightedStep {
   Winograd(int side, const WeightedKernels& kernels, const LanePlan& images, const LanePlan& products, WeightBlocks filters,
            const LayerRefs& refs)
       : side_(side),
-        points_(points_of(side)),
-        transforms_(kernels.winograd[side == 2 ? 0 : 1]),
+        points_(points_of(side, images.shape.kernel_height)),
+        transforms_(kernels.winograd[side == 4 ? 1 : images.shape.kernel_height == 3 ? 0 : 2]),
         plan_(with_slice(images, products.slice)),
         product_(kernels, products, std::move(filters), true),
         images_(kernels, plan_, refs) {
@@ -241,8 +262,9 @@ class Winograd final : public WeightedStep {
 
 }  // namespace
 
-bool winograd_applicable(const ConvolutionShape& s) {
-  return s.kernel_height == 3 && s.kernel_width == 3 && s.stride_height == 1 && s.stride_width == 1 &&
+bool winograd_applicable(int side, const ConvolutionShape& s) {
+  const bool size = s.kernel_height == 3 || (side == 2 && s.kernel_height == 5);
+  return size && s.kernel_width == s.kernel_height && s.stride_height == 1 && s.stride_width == 1 &&
          s.dilation_height == 1 && s.dilation_width == 1;
 }
 
@@ -250,8 +272,9 @@ std::unique_ptr<WeightedStep> make_winograd(int side, const WeightedKernels& ker
                                             const Matrix& weights, const LayerRefs& refs) {
   const LanePlan images = plan_images(side, shape, kernels);
   const LanePlan products = plan_products(side, images, kernels);
-  WeightBlocks filters = side == 2 ? transform_weights<2>(kernels, weights, products)
-                                   : transform_weights<4>(kernels, weights, products);
+  WeightBlocks filters = side == 4                  ? transform_weights<4, 3>(kernels, weights, products)
+                         : shape.kernel_height == 3 ? transform_weights<2, 3>(kernels, weights, products)
+                                                    : transform_weights<2, 5>(kernels, weights, products);
   return std::make_unique<Winograd>(side, kernels, images, products, std::move(filters), refs);
 }
 

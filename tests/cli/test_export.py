@@ -95,6 +95,7 @@ def test_what_cannot_be_exported(
         capsys, "export", str(tmp_path / "nothing"), "-o", target
     )
     assert "holds no result.json" in refusal(capsys, "export", str(tmp_path), "-o", target)
+    assert "is a compact file already" in refusal(capsys, "export", "a.secateur", "-o", target)
     weights = tmp_path / "weights.pt"
     torch.save({"fc1.weight": torch.zeros(3, 3)}, weights)
     assert "say of which network with --model" in refusal(capsys, "export", str(weights), "-o", target)
@@ -130,6 +131,9 @@ def test_info_of_what_is_no_compact_file(tmp_path: Path, capsys: pytest.CaptureF
     path.write_bytes(b"nonsense")
     assert str(path) in refusal(capsys, "info", str(path))
     assert "--batch must be at least 1" in refusal(capsys, "info", str(path), "--batch", "0")
+    assert "holds no run.json: expected the folder of a run" in refusal(capsys, "info", str(tmp_path))
+    path = path.rename(tmp_path / "a.safetensors")
+    assert "holds weights alone: expected a .secateur file" in refusal(capsys, "info", str(path))
 
 
 @pytest.mark.parametrize(("batch", "title"), [("batch", "batch 1, "), (64, "fixed batch, ")])

@@ -34,6 +34,16 @@ def test_a_compact_file_is_measured(lenet_folder: Path, tmp_path: Path) -> None:
     assert "than PyTorch; 80 % take" in html
 
 
+def test_a_network_that_does_not_compile_has_a_page_without_its_bytes(
+    lenet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = Path(shutil.copytree(lenet_folder, tmp_path / "run"))
+    (folder / "pruned.secateur").write_bytes(b"nonsense")
+    assert main(["report", str(folder)]) == 1
+    assert "bytes and time are left out:" in capsys.readouterr().err
+    assert "Test error" in (folder / "report.html").read_text()
+
+
 def test_it_opens_in_a_browser(lenet_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shown: list[Any] = []
     monkeypatch.setattr("secateur.cli.report.webbrowser.open", shown.append)
@@ -47,5 +57,8 @@ def test_what_cannot_be_is_refused(
 ) -> None:
     assert main(["report", str(tmp_path / "nowhere")]) == 1
     assert "holds no run.json: expected the folder of a run of `secateur run`" in capsys.readouterr().err
+    (tmp_path / "a.yaml").write_text("")
+    assert main(["report", str(tmp_path / "a.yaml")]) == 1
+    assert "is a file: expected the folder of a run" in capsys.readouterr().err
     assert main(["report", str(lenet_folder), str(lenet_folder)]) == 1
     assert "is named twice; name every run once" in capsys.readouterr().err

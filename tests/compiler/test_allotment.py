@@ -58,6 +58,10 @@ def test_only_what_was_pruned_counts(density: float, bytes_taken: float) -> None
     assert Measured({"winograd4": 1.0}, 900, density).extra_bytes("winograd4") == bytes_taken
 
 
+def test_wide_filters_grow_less() -> None:
+    assert Measured({"winograd": 1.0}, 2500, 0.3, taps=5).extra_bytes("winograd") == 3600.0
+
+
 def test_the_reading_of_filters_costs() -> None:
     # 16 kB a microsecond: 3.6 MB of them cost 225 us.
     layer = Measured({"winograd4": 800.0, "sparse_columns": 1024.0}, 900_000, 0.3)

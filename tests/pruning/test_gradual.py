@@ -1,5 +1,6 @@
 """A cut that grows inside one training run, and when it is refused."""
 
+from typing import Any
 import io
 
 import pytest
@@ -62,8 +63,8 @@ def test_a_gradual_cut_can_be_stopped() -> None:
     assert pruner.masks.kept == round(Cubic(0.1)(0.5) * 120)
 
 
-@pytest.mark.parametrize(("begin", "end", "every"), [(-1, 3, 1), (3, 3, 1), (0, 3, 0)])
-def test_refuses_a_gradual_cut_that_cannot_be(begin: int, end: int, every: int) -> None:
+@pytest.mark.parametrize(("begin", "end", "every"), [(-1, 3, 1), (3, 3, 1), (0, 3, 0), (0, 7.5, 1)])
+def test_refuses_a_gradual_cut_that_cannot_be(begin: int, end: Any, every: int) -> None:
     with pytest.raises(ConfigurationError, match=f"found begin={begin}, end={end}, every={every}"):
         Gradual(Cubic(0.1), begin=begin, end=end, every=every)
 

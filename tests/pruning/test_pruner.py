@@ -390,6 +390,17 @@ def test_the_threshold_of_a_second_cut_is_over_the_living() -> None:
     assert second.kept_of("3.weight") == first.kept_of("3.weight")
 
 
+def test_a_network_that_was_pruned_before_keeps_its_zeros() -> None:
+    first = network()
+    before = Pruner(first)
+    before.prune(Density(0.3))
+    reloaded = network()
+    reloaded.load_state_dict(first.state_dict())
+    pruner = Pruner(reloaded)
+    pruner.restrict(Masks.of_zeros({name: reloaded.get_parameter(name) for name in pruner.masks}))
+    assert pruner.masks == before.masks
+
+
 def test_restrict() -> None:
     model = network()
     pruner = Pruner(model)

@@ -154,6 +154,13 @@ LAYER = nn.Linear(144, 4)
             ConfigurationError,
             "fp16 is for GPUs, and this process computes on a CPU",
         ),
+        (
+            lambda: Dense().requires_grad_(False),
+            {},
+            0,
+            ConfigurationError,
+            "the network Dense: nothing in it can be trained",
+        ),
         (Dense, {"exclude": ["conv*"]}, 0, LayerSelectionError, r"exclude: 'conv\*' matches nothing"),
         (Dense, {"exclude": ["fc*"]}, 0, LayerSelectionError, "nothing to prune"),
         (

@@ -32,6 +32,10 @@ def number():
 
 def broken():
     raise OSError("no network today")
+
+
+def leaving():
+    raise SystemExit(3)
 """
 
 
@@ -115,6 +119,7 @@ def test_what_makes_no_network_is_refused_at_the_door(
     [
         ("number", r"number\(\): expected a network \(torch.nn.Module\), found int; let the function return"),
         ("broken", r"broken\(\) failed: OSError: no network today"),
+        ("leaving", r"leaving\(\) failed: SystemExit: 3"),
     ],
 )
 def test_what_gives_no_network_is_refused_when_it_is_called(own: str, function: str, message: str) -> None:

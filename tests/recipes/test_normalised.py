@@ -83,6 +83,17 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, compact: boo
     assert same(tensors(tmp_path / "whole"), tensors(tmp_path / "again"))
 
 
+@pytest.mark.parametrize("stage", ["dense", "round-01"])
+def test_a_stage_that_trained_is_judged_by_statistics_of_what_it_became(tmp_path: Path, stage: str) -> None:
+    run(tmp_path, Normalised, plan(rounds=1, dense=[phase(1)], retrain=[phase(1)]))
+    kept = load_checkpoint(tmp_path / "stages" / f"{stage}.pt")["model"]
+    model = Normalised()
+    model.load_state_dict(kept)
+    reestimate_statistics(model, training_batches(TASK, 0, stage))
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor, kept[name], msg=name)
+
+
 def test_a_search_keeps_its_cuts_with_new_statistics(tmp_path: Path) -> None:
     within = searching({"weights": 300}, search={"rounds": 1, "first": 0.0, "trial": 0})
     run(tmp_path, Normalised, within)

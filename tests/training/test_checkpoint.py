@@ -126,6 +126,26 @@ def test_another_network_is_refused_naming_every_difference() -> None:
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 
+def test_integers_for_weights_are_refused() -> None:
+    state = dict(Dense().state_dict())
+    state["fc1.weight"] = state["fc1.weight"].to(torch.int8)
+    with pytest.raises(CheckpointError, match=r"fc1\.weight holds int8 but must hold float32"):
+        load_into(Dense(), state, "old.pt")
+    state["fc1.weight"] = state["fc1.weight"].to(torch.float16)
+    load_into(Dense(), state, "old.pt")
+
+
+def test_weights_that_are_not_finite_are_refused_and_such_buffers_are_not() -> None:
+    saved = Normalised()
+    state = dict(saved.state_dict()) | {"norm.running_mean": torch.full((3,), -torch.inf)}
+    load_into(Normalised(), state, "old.pt")
+    state["layer.bias"] = torch.tensor([0.0, torch.nan, 0.0])
+    model = Normalised()
+    with pytest.raises(CheckpointError, match=r"old\.pt holds values that are not finite, in layer\.bias; give"):
+        load_into(model, state, "old.pt")
+    assert bool(model.norm.running_mean.isfinite().all())
+
+
 class Normalised(nn.Module):
     def __init__(self, width: int = 3) -> None:
         super().__init__()
@@ -138,7 +158,7 @@ def wrapped(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "module._orig_mod."])
-@pytest.mark.parametrize("key", [None, "state_dict", "model"])
+@pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict", "model", "net"])
 def test_state_files_of_every_kind_load(tmp_path: Path, prefix: str, key: str | None) -> None:
     saved, model = Normalised(), Normalised()
     state = wrapped(dict(saved.state_dict()), prefix)
@@ -205,6 +225,8 @@ def test_a_part_that_is_called_module_keeps_its_name(tmp_path: Path) -> None:
     [
         ([1], r"expected tensors by name \(a state_dict\), found list; save model\.state_dict\(\)"),
         ({"epoch": 3, "weights": {}}, r"found epoch is a int; weights is a dict; save model\.state_dict\(\)"),
+        ({"w": torch.eye(2).to_sparse()}, r"found w is a sparse_coo tensor of float32; save model\.state_dict"),
+        ({"w": torch.zeros(2, dtype=torch.complex64)}, r"found w is a tensor of complex64"),
         (nn.Linear(1, 1), r"is damaged, or holds more than tensors by name \(UnpicklingError\)"),
     ],
 )

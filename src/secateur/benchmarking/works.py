@@ -73,6 +73,11 @@ def work_from_files(
     Raises:
         ConfigurationError: A file is missing or of no kind that is known, or does not fit the batch size.
     """
+    if path.is_dir():
+        raise ConfigurationError(
+            f"{path} is a folder: expected a file; of a run, give what `secateur export {path} -o FILE.secateur` "
+            "writes"
+        )
     for file in (path, onnx_file, torch_file):
         if file is not None and not file.is_file():
             raise ConfigurationError(

@@ -73,6 +73,10 @@ def _source(path: Path, model: str | None) -> tuple[Any, Any]:
         network_of_weights,
     )
 
+    if path.suffix == ".secateur":
+        raise ConfigurationError(
+            f"{path} is a compact file already; give the run's folder, the weights or the ONNX file it came from"
+        )
     if path.is_dir():
         trained = network_of_run(path)
     elif path.is_file():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import webbrowser
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 
-from secateur.errors import ConfigurationError
+from secateur.errors import ConfigurationError, SecateurError
 from secateur.format.graph import resolve
 from secateur.report.page import report_page
 from secateur.report.run import COMPACT, Measured, Run, read_run
@@ -47,7 +48,14 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     twice = next((folder for place, folder in enumerate(folders) if folder in folders[:place]), None)
     if twice is not None:
         raise ConfigurationError(f"{twice} is named twice; name every run once")
-    runs = [measured(read_run(folder), compile_it=arguments.compile) for folder in folders]
+    runs, failures = [], []
+    for folder in folders:
+        found = read_run(folder)
+        try:
+            found = measured(found, compile_it=arguments.compile)
+        except SecateurError as error:  # the rest of the page does not depend on it
+            failures.append(f"{folder}: bytes and time are left out: {error}")
+        runs.append(found)
     output: Path = arguments.output or (
         folders[0] / "report.html" if len(folders) == 1 else Path("report.html")
     )
@@ -55,7 +63,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     console.print(f"report      {output}", highlight=False, markup=False, soft_wrap=True)
     if arguments.open:
         webbrowser.open(output.resolve().as_uri())
-    return 0
+    for failure in failures:
+        print(f"secateur: {failure}", file=sys.stderr)
+    return 1 if failures else 0
 
 
 def measured(run: Run, *, compile_it: bool = False) -> Run:

@@ -6,13 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
-# Memory of a 3x3 layer's transformed filters, over its dense weight's: 16 or 36 products for 9 weights.
-_TRANSFORMED: Mapping[str, float] = {
-    "winograd": 16 / 9,
-    "winograd4": 36 / 9,
-    "winograd_256": 16 / 9,
-    "winograd4_256": 36 / 9,
-}
+# Outputs a side of what each transformed filter computes at once: (side + taps - 1)^2 products stand for the
+# taps^2 weights of a filter.
+_TRANSFORMED: Mapping[str, int] = {"winograd": 2, "winograd4": 4, "winograd_256": 2, "winograd4_256": 4}
 # Read from main memory in a microsecond. A layer that is timed alone finds its filters in the caches; in a
 # network others have been there meanwhile. (Without this AlexNet took 62 MB instead of 38 and 63 ms to load
 # instead of 35, and was no faster.)
@@ -30,11 +26,13 @@ class Measured:
         microseconds: By kernel, with the layer's numbers in the caches.
         dense_bytes: What its weight takes as a dense float32 array.
         density: The fraction of it that is not zero, 0..1.
+        taps: Weights a side of its filters.
     """
 
     microseconds: Mapping[str, float]
     dense_bytes: int
     density: float
+    taps: int = 3
 
     def cost(self, kernel: str) -> float:
         """Microseconds in a network: those measured, and the reading of transformed filters."""
@@ -50,7 +48,9 @@ class Measured:
         return self._filter_bytes(kernel) if self.density < _PRUNED_BELOW else 0.0
 
     def _filter_bytes(self, kernel: str) -> float:
-        return self.dense_bytes * _TRANSFORMED.get(kernel, 0.0)
+        if kernel not in _TRANSFORMED:
+            return 0.0
+        return self.dense_bytes * (_TRANSFORMED[kernel] + self.taps - 1) ** 2 / self.taps**2
 
 
 def within_memory(layers: Mapping[str, Measured], limit: float) -> dict[str, str]:

@@ -81,9 +81,9 @@ def tuned(
             kernel = min(times, key=times.__getitem__)
             if best is None or times[kernel] < best[0]:
                 best = (times[kernel], weight)
-                measured[node.name] = Measured(
-                    times, 4 * prod(weight.shape), weight.entries / prod(weight.shape)
-                )
+                dense = prod(weight.shape)
+                taps = weight.shape[-1] if isinstance(node, Convolution) else 1
+                measured[node.name] = Measured(times, 4 * dense, weight.entries / dense, taps)
         if best is not None:
             weights[node.weight] = best[1]
     limit = _TRANSFORMED_SHARE * sum(weight.nbytes for weight in weights.values())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from numbers import Integral
 from typing import final
 
 from torch import Tensor
@@ -56,9 +57,10 @@ class Gradual:
                 "GrowingQuality is a schedule of the quality parameter, and GlobalDensity would take it for "
                 "a density; say criterion=StdThreshold"
             )
-        if not 0 <= self.begin < self.end or self.every < 1:
+        whole = all(isinstance(each, Integral) for each in (self.begin, self.end, self.every))
+        if not whole or not 0 <= self.begin < self.end or self.every < 1:
             raise ConfigurationError(
-                "a gradual cut needs 0 <= begin < end and every >= 1; found "
+                "a gradual cut needs whole numbers of steps, 0 <= begin < end and every >= 1; found "
                 f"begin={self.begin}, end={self.end}, every={self.every}"
             )
 

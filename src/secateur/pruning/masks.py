@@ -46,6 +46,22 @@ class Masks(Mapping[str, Tensor]):
         """Masks under which every weight lives."""
         return cls({name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()})
 
+    @classmethod
+    def of_zeros(cls, weights: Mapping[str, Tensor]) -> Masks:
+        """Masks under which a weight lives where it is not zero: of a network that was pruned before.
+
+        Args:
+            weights: Tensors by name, such as `secateur.pruning.layers.select_weights` gives.
+
+        Returns:
+            The masks; a `Pruner` keeps to them after `Pruner.restrict`.
+
+        Example:
+            >>> Masks.of_zeros({"fc.weight": torch.tensor([0.5, 0.0])})["fc.weight"].tolist()
+            [True, False]
+        """
+        return cls({name: weight.detach() != 0 for name, weight in weights.items()})
+
     def __getitem__(self, name: str) -> Tensor:
         return self._masks[name]
 

@@ -98,7 +98,7 @@ class NetworkChoice:
         def make() -> nn.Module:
             try:
                 network = function(**arguments)
-            except Exception as error:  # somebody else's code
+            except (Exception, SystemExit) as error:  # somebody else's code, perhaps a script's main
                 raise ConfigurationError(f"{what} failed: {type(error).__name__}: {error}") from error
             if not isinstance(network, nn.Module):
                 raise ConfigurationError(

@@ -98,6 +98,8 @@ def read_run(folder: Path | str) -> Run:
         CheckpointError: It is not a run's folder, or a file in it is damaged.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise CheckpointError(f"{folder} is a file: expected the folder of a run of `secateur run`")
     identity = _json(folder / "run.json")
     if identity is None:
         raise CheckpointError(f"{folder} holds no run.json: expected the folder of a run of `secateur run`")

@@ -55,6 +55,12 @@ def test_a_raster_has_a_dot_for_each_connection() -> None:
     assert heights == pytest.approx(bands / bands.max())
 
 
+def test_a_layer_without_connections_has_a_raster() -> None:
+    above, below = connections(np.zeros((30, 784), dtype=np.bool_), "fc1").axes
+    assert len(above.lines[0].get_xydata()) == 0
+    assert {bar.get_height() for bar in below.patches if bar.get_width() < 28} == {0.0}
+
+
 @given(arrays.arrays(np.bool_, st.tuples(st.integers(1, 6), st.sampled_from([1, 4, 9, 16]))))
 def test_folding_loses_no_connection(mask: np.ndarray[Any, np.dtype[np.bool_]]) -> None:
     counts = folded(mask)
@@ -156,6 +162,8 @@ def test_a_table_has_the_papers_numbers_beside_ours(lenet: Run) -> None:
         ConfigurationError, match="the paper has no table of 'resnet-50'; it has lenet-300-100"
     ):
         paper_table(lenet.record, "resnet-50")
+    with pytest.raises(ConfigurationError, match="table of lenet-300-100 has the layers fc1, fc2, fc3; the record has"):
+        paper_table(lenet.record, "lenet-300-100")
 
 
 def test_the_papers_flop_is_the_product_of_its_columns() -> None:

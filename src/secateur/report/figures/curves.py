@@ -77,6 +77,8 @@ def sensitivity_curves(scan: Sensitivity, *, layers: Sequence[str] | None = None
         LayerSelectionError: A layer is not in the scan.
     """
     found = {layer.layer: layer for layer in scan.layers}
+    if not found:
+        raise LayerSelectionError("sensitivity figure: the scan has no layers; scan a network first")
     for name in layers or ():
         if name not in found:
             raise LayerSelectionError(
@@ -100,7 +102,8 @@ def sensitivity_curves(scan: Sensitivity, *, layers: Sequence[str] | None = None
         for axes in (ours, papers):
             _change_axes(axes, "of the layer's weights pruned away, %")
             axes.legend(loc="lower left")
-        ours.set(ylim=(-20, 1), ylabel="change of accuracy, points")
+        best = max(scan.error - point.error for layer in scan.layers for point in layer.points)
+        ours.set(ylim=(-20, max(1.0, 1.1 * best)), ylabel="change of accuracy, points")
         caption(figure, note)
     return figure
 

@@ -25,10 +25,11 @@ def paper_table(record: Mapping[str, Any], network: str, *, note: str = "") -> D
         The figure.
 
     Raises:
-        ConfigurationError: The paper has no table of that network.
+        ConfigurationError: The paper has no table of that network, or the record is of another one.
     """
     if network not in TABLES:
         raise ConfigurationError(f"the paper has no table of {network!r}; it has {', '.join(TABLES)}")
+    _refuse_another(record, network)
     rows = [_cells(row, network) for row in (*record["layers"], record["total"])]
     with styled():
         figure = drawing(7.2, 0.9 + 0.28 * len(rows))
@@ -43,6 +44,17 @@ def paper_table(record: Mapping[str, Any], network: str, *, note: str = "") -> D
         axes.axhline(len(rows) - 0.5, color=FAINT, linewidth=0.8)
         caption(figure, note)
     return figure
+
+
+def _refuse_another(record: Mapping[str, Any], network: str) -> None:
+    # Numbers of the paper beside another network's would compare nothing.
+    wanted = [name for name in TABLES[network] if name != record["total"]["name"]]
+    found = [row["name"] for row in record["layers"]]
+    if found != wanted:
+        raise ConfigurationError(
+            f"the paper's table of {network} has the layers {', '.join(wanted)}; the record has "
+            f"{', '.join(found) or 'none'}: give the record of a run of {network}"
+        )
 
 
 def _colour(column: int) -> str:
