@@ -13,9 +13,10 @@ namespace {
 
 // Products of a tile.
 constexpr std::int64_t points_of(std::int64_t side, std::int64_t taps) { return (side + taps - 1) * (side + taps - 1); }
-// The transformed input of a band and the products of a slice go through the caches together.
-constexpr std::int64_t BAND_TILES = 14;
-constexpr std::int64_t PRODUCT_BYTES = 384 * 1024;
+// The transformed input of a band and the products of a slice go through the caches together: fitted to Zen 3, and for wide
+// vectors to Ice Lake, where every slice reads the input from the third level again.
+std::int64_t band_tiles(std::int64_t lanes) { return lanes > 8 ? 7 : 14; }
+std::int64_t product_bytes(std::int64_t lanes) { return (lanes > 8 ? 1024 : 384) * 1024; }
 constexpr std::int64_t BLOCK_BYTES = 18 * 1024;
 
 std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
@@ -111,6 +112,7 @@ LanePlan plan_images(std::int64_t side, const ConvolutionShape& shape, const Wei
   plan.shape = shape;
   plan.lanes = kernels.lanes;
   LanePlan chosen = plan;
+  const std::int64_t most = band_tiles(plan.lanes);
   double least = std::numeric_limits<double>::infinity();
   for (plan.lane_images = 1; plan.lane_images <= plan.lanes; plan.lane_images *= 2) {
     if (plan.lane_images >= 2 * shape.images) break;
@@ -120,11 +122,11 @@ LanePlan plan_images(std::int64_t side, const ConvolutionShape& shape, const Wei
       const std::int64_t columns = divide_up(divide_up(shape.out_width, plan.lane_columns), side);
       plan.region_rows = side * rows;
       plan.region_columns = side * columns;
-      plan.band_rows = side * std::min(rows, std::max<std::int64_t>(1, BAND_TILES / columns));
+      plan.band_rows = side * std::min(rows, std::max<std::int64_t>(1, most / columns));
       const std::int64_t tiles = plan.band_rows / side * columns;
       const double cost = static_cast<double>(plan.image_groups() * plan.bands()) * panel_cycles(tiles, kernels);
       if (cost < least ||
-          (cost == least && tiles <= BAND_TILES && chosen.band_rows / side * (chosen.region_columns / side) > BAND_TILES)) {
+          (cost == least && tiles <= most && chosen.band_rows / side * (chosen.region_columns / side) > most)) {
         least = cost;
         chosen = plan;
       }
@@ -151,7 +153,7 @@ LanePlan plan_products(std::int64_t side, const LanePlan& images, const Weighted
   const std::int64_t unit = kernels.panel_channels;
   const std::int64_t all = divide_up(plan.group_out(), unit);
   const std::int64_t others = images.image_groups() * images.bands() * images.shape.groups;
-  std::int64_t slices = divide_up(all * unit * points * bytes, PRODUCT_BYTES);
+  std::int64_t slices = divide_up(all * unit * points * bytes, product_bytes(plan.lanes));
   // Two fused multiply-adds a cycle.
   const double cycles = 0.5 * static_cast<double>(points) * static_cast<double>(plan.group_in() * all * unit * plan.region_columns * others);
   plan.small = cycles < SMALL_CYCLES;
