@@ -80,9 +80,10 @@ def _latencies(loaded: Mapping[str, Any]) -> str:
     header = ("network", "batch", "Secateur, ms", "fastest peer, ms", "faster by", "other peers, ms")
     failed = disagreeing(loaded)
     vectors = "AVX-512" if "avx512f" in machine["instruction_sets"] else "AVX2"
+    how = f"{vectors}, {machine['threads']} threads, float32, medians of interleaved runs"
     return (
         _table(header, latency_rows(loaded))
-        + f"\n{machine['cpu']}, {vectors}, {machine['threads']} threads, float32, medians of interleaved runs."
+        + f"\n{machine['cpu']}, {how}."
         + (f" No time, since the results were wrong or none came: {'; '.join(failed)}." if failed else "")
         + "\n"
     )

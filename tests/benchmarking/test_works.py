@@ -55,7 +55,7 @@ def test_what_cannot_be_measured_is_refused(tmp_path: Path) -> None:
     onnx.save(model, tmp_path / "open.onnx")
     with pytest.raises(ConfigurationError, match="'x' has dimensions of unknown size beside its first"):
         work_from_onnx(tmp_path / "open.onnx", None, tmp_path)
-    with pytest.raises(ConfigurationError, match=r"is a folder: expected a file; of a run, give what `secateur"):
+    with pytest.raises(ConfigurationError, match=r"is a folder: expected a file; of a run, give"):
         work_from_files(tmp_path, None, tmp_path)
     (tmp_path / "text.onnx").write_text("hello")
     with pytest.raises(ConfigurationError, match=r"text\.onnx cannot be read as an ONNX file"):

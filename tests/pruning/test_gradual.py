@@ -1,7 +1,7 @@
 """A cut that grows inside one training run, and when it is refused."""
 
-from typing import Any
 import io
+from typing import Any
 
 import pytest
 import torch

@@ -75,8 +75,8 @@ def work_from_files(
     """
     if path.is_dir():
         raise ConfigurationError(
-            f"{path} is a folder: expected a file; of a run, give what `secateur export {path} -o FILE.secateur` "
-            "writes"
+            f"{path} is a folder: expected a file; of a run, give what `secateur export {path} -o "
+            "FILE.secateur` writes"
         )
     for file in (path, onnx_file, torch_file):
         if file is not None and not file.is_file():

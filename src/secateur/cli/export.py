@@ -75,7 +75,8 @@ def _source(path: Path, model: str | None) -> tuple[Any, Any]:
 
     if path.suffix == ".secateur":
         raise ConfigurationError(
-            f"{path} is a compact file already; give the run's folder, the weights or the ONNX file it came from"
+            f"{path} is a compact file already; give the run's folder, the weights or the ONNX file that it "
+            "came from"
         )
     if path.is_dir():
         trained = network_of_run(path)

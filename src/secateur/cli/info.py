@@ -34,7 +34,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     if path.is_dir():
         if not (path / "run.json").exists():
             raise ConfigurationError(
-                f"{path} holds no run.json: expected the folder of a run of `secateur run`, or a .secateur file"
+                f"{path} holds no run.json: expected the folder of a run of `secateur run`, or a .secateur "
+                "file"
             )
         from secateur.recipes.result import read_result  # noqa: PLC0415  # needs torch, a compact file does not
         from secateur.report.tables import layer_table, summary  # noqa: PLC0415  # likewise
@@ -45,8 +46,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         return 0
     if path.is_file() and path.suffix == ".safetensors":
         raise ConfigurationError(
-            f"{path} holds weights alone: expected a .secateur file, or a run's folder; `secateur export` makes a "
-            "compact file of weights"
+            f"{path} holds weights alone: expected a .secateur file, or a run's folder; `secateur export` "
+            "makes a compact file of weights"
         )
     program = load(path, batch=arguments.batch)
     console.print(kernel_table(program, arguments.batch))

@@ -162,7 +162,7 @@ def test_a_table_has_the_papers_numbers_beside_ours(lenet: Run) -> None:
         ConfigurationError, match="the paper has no table of 'resnet-50'; it has lenet-300-100"
     ):
         paper_table(lenet.record, "resnet-50")
-    with pytest.raises(ConfigurationError, match="table of lenet-300-100 has the layers fc1, fc2, fc3; the record has"):
+    with pytest.raises(ConfigurationError, match="of lenet-300-100 has the layers fc1, fc2, fc3; the record"):
         paper_table(lenet.record, "lenet-300-100")
 
 

@@ -39,7 +39,8 @@ def connections(alive: NDArray[np.bool_], layer: str, *, note: str = "") -> Draw
         above.set_title(f"{layer}: {len(rows):,} of {alive.size:,} connections live")
         bands = alive.reshape(len(alive), side, side).mean(axis=(0, 2))
         places = side * (np.arange(side) + 0.5)
-        below.bar(places, bands / (bands.max() or 1.0), width=0.8 * side, color=ACCENT, label="here: living weights")
+        relative = bands / (bands.max() or 1.0)
+        below.bar(places, relative, width=0.8 * side, color=ACCENT, label="here: living weights")
         if side == len(FIG4_BANDS):
             paper = np.array(FIG4_BANDS) / max(FIG4_BANDS)
             below.step(
