@@ -390,6 +390,12 @@ def test_the_threshold_of_a_second_cut_is_over_the_living() -> None:
     assert second.kept_of("3.weight") == first.kept_of("3.weight")
 
 
+def test_it_says_how_much_lives() -> None:
+    pruner = Pruner(network())
+    pruner.prune(Density(0.5))
+    assert repr(pruner) == "Pruner(Sequential, Masks(2 weights, 60 of 120 kept, density 0.5000), 0 steps)"
+
+
 def test_a_network_that_was_pruned_before_keeps_its_zeros() -> None:
     first = network()
     before = Pruner(first)

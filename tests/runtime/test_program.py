@@ -111,6 +111,13 @@ def test_pruned_weights_are_written_out_only_where_that_takes_little_memory(
         np.testing.assert_allclose(found, x @ weight.T, rtol=1e-4, atol=1e-3)
 
 
+def test_it_says_what_it_takes_and_gives() -> None:
+    values = (Value("x", (Batch(), 7)), Value("y", (Batch(), 5)))
+    graph = Graph(("x",), ("y",), values, ("fc.weight",), (Linear("fc", "x", "fc.weight", "y"),))
+    program = Program(Model(graph, {"fc.weight": pack(sparse((5, 7), 0.5, 3))}, {}))
+    assert repr(program) == f"Program(x (batch, 7) -> y (batch, 5); 1 packed weights, {program.isa})"
+
+
 def test_sixteen_batch_sizes_are_kept_those_used_last() -> None:
     model = two_layers()
     program = Program(model)

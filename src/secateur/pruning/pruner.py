@@ -116,6 +116,9 @@ class Pruner:
         if optimizer is not None:
             self.attach(optimizer)
 
+    def __repr__(self) -> str:
+        return f"Pruner({type(self._model).__name__}, {self.masks!r}, {self._steps} steps)"
+
     @property
     def masks(self) -> Masks:
         """The masks as they are now, each on its weight's device."""

@@ -18,7 +18,7 @@ from secateur.errors import ConfigurationError, InputError
 from secateur.format.graph import Convolution, Graph, Linear, Value, resolve
 from secateur.format.model import Model
 from secateur.format.writer import write_model
-from secateur.runtime.arrays import DTYPES, batch_of, input_arrays, like
+from secateur.runtime.arrays import DTYPES, batch_of, input_arrays, like, shape_text
 from secateur.runtime.building import Builder
 from secateur.runtime.choosing import Fixed, chooser, nearest
 from secateur.runtime.kernels import NativeProgram, best_isa
@@ -107,6 +107,13 @@ class Program:
     def __reduce__(self) -> tuple[Callable[..., Program], tuple[Model, int, Fixed]]:
         # What the native core holds is built again where the copy is: a pickle carries the packed weights.
         return _again, (self._model, self._threads, self._fixed)
+
+    def __repr__(self) -> str:
+        takes, gives = (
+            ", ".join(f"{value.name} {shape_text(value.shape)}" for value in values)
+            for values in (self._inputs, self._outputs)
+        )
+        return f"Program({takes} -> {gives}; {len(self._weights)} packed weights, {self._isa})"
 
     @property
     def graph(self) -> Graph:
