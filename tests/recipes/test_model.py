@@ -86,7 +86,7 @@ def test_a_built_in_network_takes_its_dropout_and_the_datas_classes() -> None:
             r"there is no module '.*x', neither installed nor in the current folder; start where",
         ),
         ("{own}.sub:make", {}, r"importing .* failed: No module named|there is no module"),
-        ("{own}:maker", {}, r"has no 'maker'; what can be called there: broken, make, number$"),
+        ("{own}:maker", {}, r"has no 'maker'; what can be called there: broken, leaving, make, number$"),
         ("{own}:width", {}, r"expected a function that makes the network, found a int; every stage starts"),
         (
             "{own}:ready",
