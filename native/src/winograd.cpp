@@ -77,15 +77,16 @@ void transform_filter(const float (&g)[TAPS * TAPS], float* u) {
 template <int SIDE, int TAPS>
 WeightBlocks transform_weights(const WeightedKernels& kernels, const Matrix& weights, const LanePlan& products) {
   constexpr std::int64_t POINTS = points_of(SIDE, TAPS);
-  const std::int64_t channels = weights.length / 9;
+  constexpr std::int64_t WEIGHTS = TAPS * TAPS;
+  const std::int64_t channels = weights.length / WEIGHTS;
   FullBlocks out(products, kernels.panel_channels);
   std::vector<float> line(static_cast<std::size_t>(weights.length));
   std::vector<float> transformed(static_cast<std::size_t>(POINTS * channels));
   const auto emit = [&](std::int64_t at) {
     for (std::int64_t channel = 0; channel < channels; ++channel) {
-      float g[TAPS * TAPS];
+      float g[WEIGHTS];
       float u[POINTS];
-      std::copy_n(line.begin() + channel * (TAPS * TAPS), TAPS * TAPS, g);
+      std::copy_n(line.begin() + channel * WEIGHTS, WEIGHTS, g);
       transform_filter<TAPS, SIDE + TAPS - 1>(g, u);
       for (std::int64_t point = 0; point < POINTS; ++point) {
         transformed[static_cast<std::size_t>(point * channels + channel)] = u[point];

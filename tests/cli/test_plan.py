@@ -39,7 +39,7 @@ def recipe(folder: Path, **changes: Any) -> str:
     return str(path)
 
 
-# The large networks take the same way, for half a minute each on a slow machine: one of them is planned below.
+# The large networks take the same way, for half a minute each on a slow machine: one is planned below.
 @pytest.mark.parametrize("name", [name for name in RECIPES if name not in LARGE])
 def test_every_recipe_has_a_plan(
     name: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
