@@ -45,7 +45,7 @@ std::int64_t block_positions(const LanePlan& plan, std::int64_t bytes) {
   return divide_up(plan.group_in(), divide_up(plan.group_in(), channels)) * taps;
 }
 
-// Of 256 bits each: a product with numbers from memory takes Zen 4 and Ice Lake as long for each half of a wider vector.
+// Of 256 bits each: a product with numbers from memory takes Ice Lake as long for each half of a wider vector.
 double halves(double vectors, std::int64_t lanes) { return lanes > 8 ? 2 * vectors : vectors; }
 
 // Cycles for one non-zero and a tile of that many vectors, fitted to Zen 3: what bounds it are the loads, two a cycle,

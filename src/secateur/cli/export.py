@@ -67,17 +67,17 @@ def _source(path: Path, model: str | None) -> tuple[Any, Any]:
     """What the compiler takes: an ONNX file's path, or a module with an example."""
     if path.suffix == ".onnx":
         return path, None
+    if path.suffix == ".secateur":
+        raise ConfigurationError(
+            f"{path} is a compact file already; give the run's folder, the weights or the ONNX file that it "
+            "came from"
+        )
     from secateur.export import (  # noqa: PLC0415  # needs torch, which an ONNX file does not
         check_network,
         network_of_run,
         network_of_weights,
     )
 
-    if path.suffix == ".secateur":
-        raise ConfigurationError(
-            f"{path} is a compact file already; give the run's folder, the weights or the ONNX file that it "
-            "came from"
-        )
     if path.is_dir():
         trained = network_of_run(path)
     elif path.is_file():

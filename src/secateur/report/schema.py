@@ -90,7 +90,7 @@ class _Layer(_Part):
     name: str
     weights: int
     kept: int
-    flop: int | float | None
+    flop: float | None
     activation_density: float | None
     flop_kept: float | None
 
