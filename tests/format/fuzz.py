@@ -230,7 +230,8 @@ def _edit_json(random: Random, root: dict[str, Any]) -> None:
     (holder, key), (other, second) = random.choice(places), random.choice(places)
     match random.randrange(6):
         case 0 | 1:
-            holder[key] = random.choice(ODD)
+            # A copy: a later edit of the same file would change what all files after it are broken with.
+            holder[key] = copy.deepcopy(random.choice(ODD))
         case 2:
             del holder[key]
         case 3 if isinstance(holder[key], int):
