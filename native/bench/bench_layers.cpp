@@ -261,8 +261,8 @@ int main(int argc, char** argv) {
   const Bench bench{kernels, isa, threads, peak};
   for (const Layer& layer : LAYERS) {
     if (std::strstr(layer.name, filter.c_str()) == nullptr) continue;
-    for (const double density : {layer.paper, 0.1, 1.0}) {
-      if (only > 0 && density != only) continue;
+    const std::vector<double> densities = only > 0 ? std::vector<double>{only} : std::vector<double>{layer.paper, 0.1, 1.0};
+    for (const double density : densities) {
       if (layer.groups == layer.in && layer.in > 1 && density < 1.0) continue;
       if (layer.linear) {
         bench_linear(bench, layer, batch, density);

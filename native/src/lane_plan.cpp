@@ -45,19 +45,19 @@ std::int64_t block_positions(const LanePlan& plan, std::int64_t bytes) {
   return divide_up(plan.group_in(), divide_up(plan.group_in(), channels)) * taps;
 }
 
-// Of 256 bits each: a product with numbers from memory takes Ice Lake as long for each half of a wider vector.
-double halves(double vectors, std::int64_t lanes) { return lanes > 8 ? 2 * vectors : vectors; }
+// Products with vectors from memory, two a cycle. Ice Lake takes as long for each half of a wider vector.
+double vector_cycles(double vectors, std::int64_t lanes) { return 0.53 * (lanes > 8 ? 2 * vectors : vectors); }
 
 // Cycles for one non-zero and a tile of that many vectors, fitted to Zen 3: what bounds it are the loads, two a cycle,
 // of the pixels, the weight and its offset. (Eight-bit displacements from hidden pointers, loads apart from the
 // products and other shapes of tile changed nothing or were slower.) One cycle is for the look-up of the offset.
-double entry_cycles(double vectors, std::int64_t lanes) { return 1.2 + 0.53 * halves(vectors, lanes) + 1.0; }
+double entry_cycles(double vectors, std::int64_t lanes) { return 1.2 + vector_cycles(vectors, lanes) + 1.0; }
 
 // Short runs of non-zeros, as convolutions have them, cost so much at least.
 double nonzero_cycles(double vectors, std::int64_t lanes) { return std::max(5.4, entry_cycles(vectors, lanes)); }
 
 // Of one output channel to a block, whatever there is.
-double visit_cycles(double vectors, std::int64_t lanes) { return 8.0 + 1.6 * halves(vectors, lanes); }
+double visit_cycles(double vectors, std::int64_t lanes) { return 8.0 + 3 * vector_cycles(vectors, lanes); }
 
 std::int64_t count_slices(const LanePlan& plan, std::int64_t channels) {
   const std::int64_t channel_bytes = plan.band_rows * plan.region_columns * plan.lanes * 4;
@@ -93,11 +93,12 @@ double panel_cost(const LanePlan& plan, const WeightedKernels& kernels) {
   return cycles * static_cast<double>(plan.image_groups());
 }
 
-// As `sparse_cost`, for rows of a batch: the runs of non-zeros are long, and narrow tiles cost what they must.
+// As `sparse_cost`, for rows of a batch: nothing is looked up, the runs of non-zeros are long, and narrow tiles cost what
+// they must.
 double batch_cost(const LanePlan& plan, double nonzeros) {
   const double visits = static_cast<double>(plan.blocks() * plan.shape.out_channels);
   const double vectors = static_cast<double>(plan.region_columns);
-  const double cycles = nonzeros * entry_cycles(vectors, plan.lanes) + visits * visit_cycles(vectors, plan.lanes);
+  const double cycles = nonzeros * (1.0 + vector_cycles(vectors, plan.lanes)) + visits * visit_cycles(vectors, plan.lanes);
   return cycles * static_cast<double>(plan.image_groups());
 }
 

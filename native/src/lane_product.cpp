@@ -86,13 +86,15 @@ void LaneProduct::multiply(std::int64_t group, std::int64_t slice, const Band& b
       }
       continue;
     }
-    kernels_.look_up(indices, block_offsets_.data() + block * plan_.block, count, scratch.offsets);
     const float* const channel = packed + plan_.block_channel(block) * plan_.plane() * plan_.lanes;
+    // Positions of a batch's rows need no look-up: they follow each other.
+    const bool rows = plan_.taps() == 1 && plan_.plane() == plan_.tile_columns;
+    if (!rows) kernels_.look_up(indices, block_offsets_.data() + block * plan_.block, count, scratch.offsets);
     for (std::size_t t = 0; t < band.layout.tiles.size(); ++t) {
       const LaneTile& tile = band.layout.tiles[t];
-      kernels_.sparse[tile.rows][tile.columns]({values, scratch.offsets, counts, channel + tile_start(tile),
-                                                plan_.row_step() * plan_.lanes, sums + band.sums[t], panels,
-                                                block == 0});
+      const auto kernel = rows ? kernels_.rows[tile.columns] : kernels_.sparse[tile.rows][tile.columns];
+      kernel({values, scratch.offsets, indices, counts, channel + tile_start(tile), plan_.row_step() * plan_.lanes,
+              sums + band.sums[t], panels, block == 0});
     }
   }
 }

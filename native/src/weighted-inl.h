@@ -16,6 +16,7 @@ template <int ROWS, int COLUMNS>
 constexpr void list_tiles(WeightedKernels& kernels) {
   if constexpr (ROWS * COLUMNS <= MAX_TILE) {
     kernels.sparse[ROWS][COLUMNS] = &sparse_tile<ROWS, COLUMNS>;
+    if constexpr (ROWS == 1) kernels.rows[COLUMNS] = &sparse_rows<COLUMNS>;
     list_tiles<ROWS, COLUMNS + 1>(kernels);
   } else if constexpr (ROWS < MAX_TILE_ROWS) {
     list_tiles<ROWS + 1, 1>(kernels);

@@ -26,6 +26,7 @@ constexpr int MAX_POOL = 3;  // rows and columns of a window
 struct SparseTile {
   const float* values;           // channel after channel
   const std::uint16_t* offsets;  // of each value's position, in vectors from `pixels`
+  const std::uint8_t* indices;   // instead, of rows of a batch: each value's position
   const std::uint16_t* counts;   // a channel
   const float* pixels;           // the tile's first pixel under the filter's first tap
   std::int64_t row_step;         // floats from one row of the tile to the next
@@ -174,6 +175,7 @@ struct WeightedKernels {
   int panel_channels;
   int panel_pixels;
   void (*sparse[MAX_TILE_ROWS + 1][MAX_TILE_COLUMNS + 1])(const SparseTile&);  // [rows][columns]; null beyond max_tile
+  void (*rows[MAX_TILE_COLUMNS + 1])(const SparseTile&);  // of a batch: [vectors]
   void (*panel)(const PanelTile&);
   void (*pack)(const PackLines&);
   void (*unpack)(const UnpackLines&);

@@ -9,7 +9,8 @@ from typing import TypeGuard
 
 from secateur.storage import write_json
 
-_VERSION = 1
+# Of the file and the kernels: raised when those run differently, so that times of the old ones are forgotten.
+_VERSION = 2
 
 
 def default_cache() -> Path:
