@@ -23,6 +23,15 @@ bool may_be_written_out(const Matrix& weights) {
   return dense <= std::max(DENSE_BYTES, 2 * weights.entries * (value_bytes(weights.type) + 1));
 }
 
+// With their indices and fillers the weights take about three times their bytes: that must stay in the caches of two
+// cores, and hardly matter beside them.
+constexpr std::int64_t MAX_STRIP_ENTRIES = 1 << 17;
+constexpr std::int64_t SPARSEST_STRIPS = 64;  // positions an entry: of less there are mostly fillers
+
+bool fits_strips(const Matrix& weights) {
+  return weights.entries <= MAX_STRIP_ENTRIES && weights.lines * weights.length <= SPARSEST_STRIPS * weights.entries;
+}
+
 }  // namespace
 
 bool applicable(LinearKernel kernel, const LinearShape& shape, const Matrix& weights, bool columns, Isa isa) {
@@ -32,6 +41,10 @@ bool applicable(LinearKernel kernel, const LinearShape& shape, const Matrix& wei
     case LinearKernel::dense:
       if (columns) return false;
       return weights.layout == LayoutKind::dense || (shape.rows <= MAX_LOOPED_ROWS && may_be_written_out(weights));
+    // In vectors of 256 bits a strip has 8 inputs and an entry or two an output: a mispredicted branch for each made it
+    // four times slower than going entry by entry.
+    case LinearKernel::strips:
+      return isa != Isa::avx2 && !columns && shape.rows <= MAX_LOOPED_ROWS && fits_strips(weights);
     case LinearKernel::sparse_batch:
     case LinearKernel::panel_batch: return shape.rows > 1 && (!columns || shape.in <= MAX_POSITIONS);
     case LinearKernel::sparse_batch_256:
@@ -62,6 +75,7 @@ std::vector<std::unique_ptr<WeightedStep>> make_linear(LinearKernel kernel, Isa 
     case LinearKernel::dense:
       steps.push_back(make_outputs_linear(kernels, shape, weights, refs, kernel == LinearKernel::dense));
       break;
+    case LinearKernel::strips: steps.push_back(make_strips_linear(kernels, shape, weights, refs)); break;
     case LinearKernel::sparse_batch:
     case LinearKernel::panel_batch:
     case LinearKernel::sparse_batch_256:

@@ -6,6 +6,7 @@
 #include "matrix_lines-inl.h"
 #include "panel_tile-inl.h"
 #include "sparse_tile-inl.h"
+#include "strip_lines-inl.h"
 #include "weighted_kernels.h"
 #include "winograd-inl.h"
 
@@ -29,6 +30,7 @@ constexpr WeightedKernels list_kernels() {
   kernels.max_tile = MAX_TILE;
   kernels.panel_channels = PANEL_CHANNELS;
   kernels.panel_pixels = PANEL_PIXELS;
+  kernels.strip = static_cast<int>(STRIP_VECTORS * LANES);
   list_tiles<1, 1>(kernels);
   kernels.panel = &panel_tile;
   kernels.pack = &pack_lines;
@@ -39,6 +41,7 @@ constexpr WeightedKernels list_kernels() {
   kernels.widen = &widen;
   kernels.scatter = &scatter_lines;
   kernels.gather = &gather_lines;
+  kernels.strips = &strip_lines;
   kernels.depthwise = &depthwise_row;
   kernels.winograd[0] = {&winograd_input<2, 3>, &winograd_output<2, 3>};
   kernels.winograd[1] = {&winograd_input<4, 3>, &winograd_output<4, 3>};

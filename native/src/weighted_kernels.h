@@ -8,6 +8,7 @@
 // - 3 times the bytes in the first-level cache for a 3x3 kernel, against (n + 2) / n here - or loads across lines.)
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "secateur/activation.h"
@@ -131,6 +132,16 @@ struct GatherLines {
   float* sums;  // of line `begin` first
 };
 
+// sums[output] = its weights . x, block after block of outputs.
+struct StripLines {
+  const std::byte* pairs;      // of the first block, as StripWeights has them
+  const std::uint8_t* counts;  // [blocks][strips]
+  std::int64_t strips;
+  std::int64_t blocks;
+  const float* x;  // aligned, and filled up to whole strips
+  float* sums;     // [blocks][lanes]
+};
+
 // sums[i] = weights . plane[offsets + i], rounded up to whole vectors.
 struct DepthwiseRow {
   const float* plane;           // a padded channel, from the row's first tap on
@@ -174,6 +185,7 @@ struct WeightedKernels {
   int max_tile;  // vectors of a sparse tile
   int panel_channels;
   int panel_pixels;
+  int strip;  // inputs
   void (*sparse[MAX_TILE_ROWS + 1][MAX_TILE_COLUMNS + 1])(const SparseTile&);  // [rows][columns]; null beyond max_tile
   void (*rows[MAX_TILE_COLUMNS + 1])(const SparseTile&);  // of a batch: [vectors]
   void (*panel)(const PanelTile&);
@@ -185,6 +197,7 @@ struct WeightedKernels {
   void (*widen)(const void* values, ValueType type, std::int64_t count, float* out);
   void (*scatter)(const ScatterLines&);
   void (*gather)(const GatherLines&);
+  void (*strips)(const StripLines&);
   void (*depthwise)(const DepthwiseRow&);
   WinogradTransforms winograd[3];  // of 2x2 and of 4x4 outputs by 3x3 filters, of 2x2 outputs by 5x5 filters
 };

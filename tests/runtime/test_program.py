@@ -88,6 +88,29 @@ def test_an_infinite_input_passes_no_pruned_weight_in_a_sparse_kernel(
             assert np.isinf(found[:, 7]).all()
 
 
+@pytest.mark.parametrize("isa", sorted({"scalar", best_isa()} - {"avx2"}))
+def test_an_infinite_input_passes_no_filler_of_a_strip(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SECATEUR_ISA", isa)
+    # Fillers pick the first input of their strip, which here is connected with one output alone.
+    weight = np.random.default_rng(0).integers(-3, 4, (40, 70)).astype(np.float32)
+    weight[np.random.default_rng(1).random(weight.shape) > 0.1] = 0
+    weight[:, 32] = 0
+    weight[7, 32] = 3.0
+    values = (Value("x", (Batch(), 70)), Value("y", (Batch(), 40)))
+    graph = Graph(("x",), ("y",), values, ("fc.weight",), (Linear("fc", "x", "fc.weight", "y"),))
+    x = np.random.default_rng(2).integers(-4, 5, (3, 70)).astype(np.float32)
+    for value_type in VALUE_DTYPES:
+        packed = pack(round_values(weight, value_type).values)
+        program = Program(Model(graph, {"fc.weight": packed}, {}), kernels={"fc": "strips"})
+        assert program.isa == isa
+        np.testing.assert_array_equal(program(x), x @ weight.T)
+        infinite = x.copy()
+        infinite[1, 32] = np.inf
+        found = program(infinite)
+        np.testing.assert_array_equal(np.delete(found, 7, axis=1), np.delete(x @ weight.T, 7, axis=1))
+        assert found[1, 7] == np.inf
+
+
 @pytest.mark.parametrize(
     ("shape", "density", "may"),
     [((300, 784), 0.02, True), ((1200, 1400), 0.1, False), ((1200, 1400), 0.45, True)],

@@ -173,7 +173,8 @@ enum {
   SECATEUR_PANEL_BATCH = 4,
   SECATEUR_SPARSE_BATCH_256 = 5, /* in vectors of 256 bits where there are wider ones */
   SECATEUR_PANEL_BATCH_256 = 6,
-  SECATEUR_LINEAR_KERNELS = 7 /* how many there are */
+  SECATEUR_STRIPS = 7, /* several outputs at once, inputs picked from registers: small sparse layers */
+  SECATEUR_LINEAR_KERNELS = 8 /* how many there are */
 };
 
 /* columns: the matrix's lines are inputs and its length is outputs; else lines are outputs and the length is inputs. */

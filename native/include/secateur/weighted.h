@@ -88,6 +88,7 @@ enum class LinearKernel : std::uint8_t {
   panel_batch,
   sparse_batch_256,  // in vectors of 256 bits where there are wider ones
   panel_batch_256,
+  strips,  // several outputs at once, inputs picked from registers: small sparse layers
 };
 
 // `columns`: the matrix's lines are inputs and its length is outputs; else lines are outputs and the length is inputs.
