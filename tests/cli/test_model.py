@@ -26,6 +26,10 @@ from torch import nn
 
 def perceptron(hidden, *, classes=4):
     return nn.Sequential(nn.Flatten(), nn.Linear(784, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+
+
+def upwards(*, classes=4):
+    return nn.Sequential(nn.ConvTranspose2d(1, 1, 3), nn.ReLU(), nn.Flatten(), nn.Linear(900, classes))
 """
 
 
@@ -42,13 +46,31 @@ def own(tmp_path: Path) -> str:
     return f"{name}:perceptron"
 
 
+def test_what_will_not_ship_is_said_before_it_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, path = own(tmp_path).replace("perceptron", "upwards"), str(recipe(tmp_path))
+    assert main(["run", path, "--model", model, "--out", "run"]) == 0
+    printed = capsys.readouterr().out
+    note = printed.index(
+        "note: this network trains and is pruned here, but as it is, secateur export will refuse it: node "
+    )
+    assert "operator 'ConvTranspose' is not supported" in printed[note:]
+    assert note < printed.index("result ")
+    capsys.readouterr()
+    assert main(["export", "run", "-o", "own.secateur", "--no-measure"]) == 1
+    assert "operator 'ConvTranspose' is not supported" in capsys.readouterr().err
+
+
 def test_a_factory_is_run_exported_scanned_and_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     model, path = own(tmp_path), str(recipe(tmp_path))
     assert main(["run", path, "--model", model, "--model-arg", "hidden=16", "--out", "run"]) == 0
-    assert f"tiny: {model} on blobs" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert f"tiny: {model} on blobs" in printed
+    assert "note:" not in printed
     settings = json.loads(Path("run/run.json").read_text())["settings"]
     assert settings["model"] == model
     assert settings["model_arguments"] == {"hidden": 16}

@@ -16,8 +16,10 @@ from rich.console import Console
 from secateur.cli.model import add_model_arguments, with_model
 from secateur.cli.plan import add_plan_arguments, refuse_without_plan, show_plan
 from secateur.cli.progress import RunDisplay
+from secateur.cli.shipping import why_not_shipped
 from secateur.cli.tensorboard import Scalars, check_installed
 from secateur.errors import ConfigurationError
+from secateur.networks import NETWORKS
 from secateur.recipes.builtin import RECIPES, builtin_recipe
 from secateur.recipes.data import load_task
 from secateur.recipes.driver import train_prune_retrain
@@ -138,18 +140,22 @@ def prepare(arguments: argparse.Namespace) -> None:
 def execute(recipe: Recipe, task: Task, arguments: argparse.Namespace, console: Console) -> RunResult:
     """Run a recipe on its data, show how it goes, print its tables."""
     quiet: bool = arguments.quiet
+    choice = choice_of(recipe)
+    make = choice.factory(task.classes)
     if not quiet:
         console.print(
             f"{recipe.name}: {recipe.model} on {task.source}, seed {arguments.seed}",
             highlight=False,
             markup=False,
         )
-        for line in _left_out(task.about):
+        # Built-in networks can all be shipped.
+        notes = [] if choice.model in NETWORKS else why_not_shipped(make, task.image_shape)
+        for line in (*_left_out(task.about), *notes):
             console.print(line, highlight=False, markup=False, soft_wrap=True)
     with RunDisplay(console, quiet=quiet) as display, ExitStack() as stack:
         scalars = stack.enter_context(Scalars()) if arguments.tensorboard else None
         result = train_prune_retrain(
-            choice_of(recipe).factory(task.classes),
+            make,
             task,
             recipe.plan,
             arguments.out,

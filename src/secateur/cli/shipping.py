@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from secateur.compiler.compiling import compile as compile_network
 from secateur.compiler.tuning import in_turns
+from secateur.errors import UnsupportedModelError
 from secateur.export import network_of_run
 
 NAME = "pruned.secateur"
@@ -48,6 +49,32 @@ def ship(folder: Path, image: Tensor, console: Console) -> None:
         f"shipped     {folder / NAME}; run it with secateur.load, which needs NumPy alone",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def why_not_shipped(make: Callable[[], nn.Module], shape: Sequence[int]) -> list[str]:
+    """What to know before hours of training: that the compiler will refuse the network, and why.
+
+    Args:
+        make: Makes the network.
+        shape: Of one input, without the batch.
+
+    Returns:
+        A note; none where the network compiles, or where the packages that compiling needs are absent.
+    """
+    try:
+        from secateur.compiler.reading import network_of_module  # noqa: PLC0415  # needs onnx
+    except ModuleNotFoundError:
+        return []
+    with torch.random.fork_rng(devices=[]):  # initial weights are drawn, which no run shall notice
+        network = make()
+    try:
+        network_of_module(network.eval(), (torch.zeros(1, *shape),))
+    except UnsupportedModelError as error:
+        return [
+            "note: this network trains and is pruned here, but as it is, secateur export will refuse it: "
+            f"{error}"
+        ]
+    return []
 
 
 def eager_timer(module: nn.Module, image: Tensor) -> Callable[[int], Sequence[int]]:
