@@ -45,6 +45,8 @@ bool applicable(LinearKernel kernel, const LinearShape& shape, const Matrix& wei
     // four times slower than going entry by entry.
     case LinearKernel::strips:
       return isa != Isa::avx2 && !columns && shape.rows <= MAX_LOOPED_ROWS && fits_strips(weights);
+    case LinearKernel::dense_batch:
+      return shape.rows > 1 && !columns && (weights.layout == LayoutKind::dense || may_be_written_out(weights));
     case LinearKernel::sparse_batch:
     case LinearKernel::panel_batch: return shape.rows > 1 && (!columns || shape.in <= MAX_POSITIONS);
     case LinearKernel::sparse_batch_256:
@@ -75,6 +77,7 @@ std::vector<std::unique_ptr<WeightedStep>> make_linear(LinearKernel kernel, Isa 
     case LinearKernel::dense:
       steps.push_back(make_outputs_linear(kernels, shape, weights, refs, kernel == LinearKernel::dense));
       break;
+    case LinearKernel::dense_batch: steps.push_back(make_dense_batch_linear(kernels, shape, weights, refs)); break;
     case LinearKernel::strips: steps.push_back(make_strips_linear(kernels, shape, weights, refs)); break;
     case LinearKernel::sparse_batch:
     case LinearKernel::panel_batch:

@@ -26,6 +26,10 @@ std::unique_ptr<WeightedStep> make_outputs_linear(const WeightedKernels& kernels
 std::unique_ptr<WeightedStep> make_strips_linear(const WeightedKernels& kernels, const LinearShape& shape,
                                                  const Matrix& weights, const LayerRefs& refs);
 
+// Weights as rows, written out with their zeros; a vector is neighbouring outputs of one row of the batch.
+std::unique_ptr<WeightedStep> make_dense_batch_linear(const WeightedKernels& kernels, const LinearShape& shape,
+                                                      const Matrix& weights, const LayerRefs& refs);
+
 // Weights as rows; a vector is one feature of several rows of the batch.
 std::unique_ptr<WeightedStep> make_batch_linear(const WeightedKernels& kernels, const LinearShape& shape,
                                                 const Matrix& weights, const LayerRefs& refs, bool panel);

@@ -13,7 +13,7 @@ namespace {
 constexpr LinearKernel KERNELS[] = {LinearKernel::inputs, LinearKernel::outputs, LinearKernel::dense,
                                     LinearKernel::sparse_batch, LinearKernel::panel_batch,
                                     LinearKernel::sparse_batch_256, LinearKernel::panel_batch_256,
-                                    LinearKernel::strips};
+                                    LinearKernel::strips, LinearKernel::dense_batch};
 constexpr LayoutKind LAYOUTS[] = {LayoutKind::dense, LayoutKind::bitmask, LayoutKind::gap8, LayoutKind::index16};
 constexpr ValueType TYPES[] = {ValueType::float32, ValueType::float16, ValueType::bfloat16};
 
@@ -158,6 +158,9 @@ int main() {
   // Enough work for partial sums and several items.
   check_all({1, 700, 600}, {0.2, 0.5, true, true, false, false, {ActivationKind::relu, 0, 0}}, random);
   check_all({2, 900, 500}, {0.5, 0.5, false, true, true, true, {ActivationKind::none, 0, 0}}, random);
+  // Whole blocks of inputs, and a part of one.
+  check_all({5, 256, 60}, {0.7, 1.0, true, true, true, false, {ActivationKind::none, 0, 0}}, random);
+  check_all({9, 400, 110}, {0.9, 1.0, false, true, false, false, {ActivationKind::none, 0, 0}}, random);
   check_all({24, 800, 500}, {0.1, 0.7, true, true, false, false, {ActivationKind::relu, 0, 0}}, random);
   return report(cases);
 }

@@ -78,6 +78,7 @@ def test_an_infinite_input_passes_no_pruned_weight_in_a_sparse_kernel(
             "dense",
             "panel_batch",
             "panel_batch_256",
+            "dense_batch",
         }:
             program = Program(model, kernels={"fc": kernel})
             np.testing.assert_array_equal(program(x), x @ weight.T)

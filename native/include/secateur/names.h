@@ -21,6 +21,7 @@ inline constexpr const char* CONVOLUTION_NAMES[] = {"sparse_columns", "sparse_im
                                                     "winograd_256",
                                                     "winograd4_256"};
 inline constexpr const char* LINEAR_NAMES[] = {"inputs", "outputs", "dense",           "sparse_batch",
-                                               "panel_batch", "sparse_batch_256", "panel_batch_256", "strips"};
+                                               "panel_batch", "sparse_batch_256", "panel_batch_256", "strips",
+                                               "dense_batch"};
 
 }  // namespace secateur

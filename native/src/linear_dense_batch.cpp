@@ -1,0 +1,157 @@
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "linear_steps.h"
+#include "matrix_entries.h"
+
+namespace secateur {
+namespace {
+
+constexpr std::int64_t BLOCK = 128;  // inputs: a tile's weights of them stay in the first-level cache for all rows
+constexpr std::int64_t ITEMS = 16;
+
+// The panels' kernel with the parts exchanged: its pixels are outputs, a few vectors of them side by side, and its
+// channels are rows of the batch. A weight is loaded with its neighbours, once for several rows.
+class DenseBatch final : public WeightedStep {
+ public:
+  DenseBatch(const WeightedKernels& kernels, const LinearShape& shape, const Matrix& weights, const LayerRefs& refs)
+      : kernels_(kernels),
+        shape_(shape),
+        refs_(refs),
+        tile_(kernels.panel_pixels * kernels.lanes),
+        tiles_((shape.out + tile_ - 1) / tile_),
+        panels_((shape.rows + kernels.panel_channels - 1) / kernels.panel_channels),
+        bytes_(static_cast<std::size_t>(tiles_ * tile_ * shape.in) * sizeof(float)),
+        weights_(aligned_bytes(bytes_)) {
+    write_out(weights);
+    const double cycles = 0.5 * static_cast<double>(shape.rows * shape.in * tiles_ * kernels.panel_pixels);
+    item_tiles_ = cycles < SMALL_CYCLES ? tiles_ : (tiles_ + ITEMS - 1) / ITEMS;
+    for (int s = 0; s < kernels.panel_pixels; ++s) steps_.push_back(s * kernels.lanes * 4);
+    for (std::int64_t i = 0; i < BLOCK; ++i) offsets_.push_back(static_cast<std::int32_t>(i * tile_ * 4));
+    full_ = walk_of(BLOCK);
+    last_ = walk_of(shape.in - (shape.in - 1) / BLOCK * BLOCK);
+  }
+
+  std::size_t packed_bytes() const noexcept override { return bytes_; }
+  std::int64_t items() const noexcept override { return (tiles_ + item_tiles_ - 1) / item_tiles_; }
+  std::size_t scratch_bytes() const noexcept override {
+    Carver sizes(nullptr);
+    carve(sizes);
+    return sizes.taken();
+  }
+
+  void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte* scratch) const noexcept override {
+    if (begin >= end) return;
+    Carver parts(scratch);
+    const Scratch s = carve(parts);
+    pack(memory.read<float>(refs_.source), s.x);
+    for (std::int64_t tile = begin * item_tiles_; tile < std::min(end * item_tiles_, tiles_); ++tile) {
+      multiply(tile, s);
+      finish(tile, memory, s.sums);
+    }
+  }
+
+ private:
+  struct Scratch {
+    float* x;     // [blocks][panels][inputs of the block][rows of a panel]
+    float* sums;  // [rows][outputs of a tile]
+  };
+
+  // Every panel of a block takes all of its inputs.
+  struct InputWalk {
+    std::vector<std::uint8_t> indices;
+    std::vector<std::uint16_t> counts;
+  };
+
+  InputWalk walk_of(std::int64_t inputs) const {
+    InputWalk walk;
+    walk.counts.assign(static_cast<std::size_t>(panels_), static_cast<std::uint16_t>(inputs));
+    walk.indices.resize(static_cast<std::size_t>(panels_ * inputs));
+    for (std::int64_t panel = 0; panel < panels_; ++panel) {
+      std::iota(walk.indices.begin() + panel * inputs, walk.indices.begin() + (panel + 1) * inputs, std::uint8_t{0});
+    }
+    return walk;
+  }
+
+  std::int64_t padded_rows() const noexcept { return panels_ * kernels_.panel_channels; }
+
+  Scratch carve(Carver& parts) const noexcept {
+    Scratch s;
+    s.x = parts.take<float>(static_cast<std::size_t>(padded_rows() * shape_.in));
+    s.sums = parts.take<float>(static_cast<std::size_t>(padded_rows() * tile_));
+    return s;
+  }
+
+  // [tiles][inputs][outputs of a tile]
+  void write_out(const Matrix& weights) {
+    float* const packed = reinterpret_cast<float*>(weights_.get());
+    std::memset(packed, 0, bytes_);
+    each_nonzero(weights, [&](std::int64_t output, std::int64_t input, std::int64_t entry) {
+      const std::byte* const value = static_cast<const std::byte*>(weights.values) + entry * value_bytes(weights.type);
+      float* const to = packed + (output / tile_ * shape_.in + input) * tile_ + output % tile_;
+      if (weights.type == ValueType::float32) {
+        std::memcpy(to, value, sizeof(float));
+      } else {
+        kernels_.widen(value, weights.type, 1, to);
+      }
+    });
+  }
+
+  void pack(const float* source, float* to) const noexcept {
+    const std::int64_t together = kernels_.panel_channels;
+    for (std::int64_t first = 0; first < shape_.in; first += BLOCK) {
+      const std::int64_t count = std::min(BLOCK, shape_.in - first);
+      for (std::int64_t panel = 0; panel < panels_; ++panel, to += count * together) {
+        for (std::int64_t i = 0; i < together; ++i) {
+          const std::int64_t row = panel * together + i;
+          const float* const from = source + row * shape_.in + first;
+          const bool there = row < shape_.rows;
+          for (std::int64_t k = 0; k < count; ++k) to[k * together + i] = there ? from[k] : 0.0f;
+        }
+      }
+    }
+  }
+
+  void multiply(std::int64_t tile, const Scratch& s) const noexcept {
+    const float* const weights = reinterpret_cast<const float*>(weights_.get()) + tile * tile_ * shape_.in;
+    for (std::int64_t first = 0; first < shape_.in; first += BLOCK) {
+      const InputWalk& walk = shape_.in - first <= BLOCK ? last_ : full_;
+      kernels_.panel({s.x + first * padded_rows(), walk.indices.data(), walk.counts.data(), offsets_.data(),
+                      weights + first * tile_, steps_.data(), 1, kernels_.panel_pixels, 0, s.sums, panels_, first == 0});
+    }
+  }
+
+  void finish(std::int64_t tile, const Memory& memory, const float* sums) const noexcept {
+    const std::int64_t first = tile * tile_;
+    const std::int64_t outputs = std::min(tile_, shape_.out - first);
+    const float* const bias = memory.read<float>(refs_.bias);
+    const float* const residual = memory.read<float>(refs_.residual);
+    for (std::int64_t row = 0; row < shape_.rows; ++row) {
+      const std::int64_t to = row * shape_.out + first;
+      kernels_.finish({sums + row * tile_, bias == nullptr ? nullptr : bias + first,
+                       residual == nullptr ? nullptr : residual + to, memory.write<float>(refs_.output) + to, outputs,
+                       0.0f, refs_.activation});
+    }
+  }
+
+  const WeightedKernels& kernels_;
+  const LinearShape shape_;
+  const LayerRefs refs_;
+  const std::int64_t tile_, tiles_, panels_;
+  const std::size_t bytes_;
+  const AlignedBytes weights_;
+  std::int64_t item_tiles_ = 1;
+  std::vector<std::int32_t> steps_, offsets_;
+  InputWalk full_, last_;
+};
+
+}  // namespace
+
+std::unique_ptr<WeightedStep> make_dense_batch_linear(const WeightedKernels& kernels, const LinearShape& shape,
+                                                      const Matrix& weights, const LayerRefs& refs) {
+  return std::make_unique<DenseBatch>(kernels, shape, weights, refs);
+}
+
+}  // namespace secateur
