@@ -172,7 +172,7 @@ def in_turns(
 
 
 def _lower_quartile(samples: list[int]) -> float:
-    return float(np.quantile(samples, 0.25)) if len(samples) > 1 else float(samples[0])
+    return float(np.quantile(samples, 0.25))
 
 
 def _weighted(graph: Graph) -> list[WeightedNode]:
