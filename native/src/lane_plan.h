@@ -69,6 +69,10 @@ struct LaneWork {
   bool panel = false;
 };
 
+// So many of a tile's pixels go in a group. One more than a group can have go in two of two: a group of one waits for its
+// own sums.
+std::int64_t panel_together(std::int64_t pixels, const WeightedKernels& kernels);
+
 // Cycles of a panel of channels, at one position of the filters and so many pixels.
 double panel_cycles(std::int64_t pixels, const WeightedKernels& kernels);
 

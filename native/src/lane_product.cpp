@@ -3,34 +3,35 @@
 #include <algorithm>
 
 #include "matrix_entries.h"
+#include "sizes.h"
 
 namespace secateur {
 namespace {
 
-Band plan_band(const LanePlan& plan, std::int64_t rows, std::int64_t panel_pixels) {
+Band plan_band(const LanePlan& plan, std::int64_t rows, const WeightedKernels& kernels, bool panel) {
   Band band;
   band.layout = plan.band_layout(rows);
   band.places.resize(static_cast<std::size_t>(rows * plan.region_columns));
   band.steps.resize(band.places.size());
   for (const LaneTile& tile : band.layout.tiles) {
     const std::int64_t count = tile.rows * tile.columns;
-    const std::int64_t together = panel_pixels == 0 ? count : panel_pixels;
-    const std::int64_t groups = (count + together - 1) / together;
-    std::vector<std::int32_t> steps(static_cast<std::size_t>(groups * together));
-    for (std::int64_t i = 0; i < groups * together; ++i) {
-      const std::int64_t k = std::min(i, count - 1);
-      const std::int64_t row = k / tile.columns;
-      const std::int64_t column = k % tile.columns;
-      steps[static_cast<std::size_t>(i)] = static_cast<std::int32_t>((row * plan.row_step() + column) * plan.lanes * 4);
-      if (i >= count) continue;
+    const std::int64_t room = panel ? kernels.panel_pixels : count;  // of a group
+    const std::int64_t together = panel ? panel_together(count, kernels) : count;
+    const std::int64_t groups = ceil_div(count, together);
+    std::vector<std::int32_t> steps(static_cast<std::size_t>(groups * room));
+    for (std::int64_t i = 0; i < count; ++i) {
+      const std::int64_t row = i / tile.columns;
+      const std::int64_t column = i % tile.columns;
+      const std::int64_t at = i / together * room + i % together;
+      steps[static_cast<std::size_t>(at)] = static_cast<std::int32_t>(floats((row * plan.row_step() + column) * plan.lanes));
       const std::size_t pixel = static_cast<std::size_t>((tile.row + row) * plan.region_columns + tile.column + column);
       band.places[pixel] =
-          static_cast<std::int32_t>(band.floats + (i / together * plan.slice * together + i % together) * plan.lanes);
-      band.steps[pixel] = static_cast<std::int32_t>(together * plan.lanes);
+          static_cast<std::int32_t>(band.floats + (i / together * plan.slice * room + i % together) * plan.lanes);
+      band.steps[pixel] = static_cast<std::int32_t>(room * plan.lanes);
     }
     band.sums.push_back(band.floats);
     band.groups.push_back(std::move(steps));
-    band.floats += groups * together * plan.slice * plan.lanes;
+    band.floats += groups * room * plan.slice * plan.lanes;
   }
   return band;
 }
@@ -45,8 +46,8 @@ LaneProduct::LaneProduct(const WeightedKernels& kernels, const LanePlan& plan, W
       plan_(plan),
       panel_(panel),
       weights_(std::move(weights)),
-      full_(plan_band(plan, plan.band_rows, panel ? kernels.panel_pixels : 0)),
-      last_(plan_band(plan, plan.region_rows - (plan.bands() - 1) * plan.band_rows, panel ? kernels.panel_pixels : 0)),
+      full_(plan_band(plan, plan.band_rows, kernels, panel)),
+      last_(plan_band(plan, plan.region_rows - (plan.bands() - 1) * plan.band_rows, kernels, panel)),
       offsets_(panel ? plan.offsets() : std::vector<std::int32_t>{}),
       block_offsets_(panel ? std::vector<std::uint16_t>{} : plan.block_offsets()) {}
 
@@ -79,9 +80,10 @@ void LaneProduct::multiply(std::int64_t group, std::int64_t slice, const Band& b
       for (std::size_t t = 0; t < band.layout.tiles.size(); ++t) {
         const std::int64_t groups = static_cast<std::int64_t>(band.groups[t].size()) / kernels_.panel_pixels;
         const LaneTile& tile = band.layout.tiles[t];
-        const std::int64_t last = tile.rows * tile.columns - (groups - 1) * kernels_.panel_pixels;
-        kernels_.panel({values, indices, counts, offsets, packed + tile_start(tile), band.groups[t].data(), groups, last,
-                        plan_.slice * kernels_.panel_pixels * plan_.lanes,
+        const std::int64_t together = panel_together(tile.rows * tile.columns, kernels_);
+        const std::int64_t last = tile.rows * tile.columns - (groups - 1) * together;
+        kernels_.panel({values, indices, counts, offsets, packed + tile_start(tile), band.groups[t].data(), groups, together,
+                        last, plan_.slice * kernels_.panel_pixels * plan_.lanes,
                         sums + band.sums[t], panels, block == 0});
       }
       continue;

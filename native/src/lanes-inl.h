@@ -69,6 +69,29 @@ inline void transpose(Eight (&r)[8]) {
   }
 }
 
+// From a, b, c, d, a, b, c, d, ... over as many vectors to vectors of a, of b, ..., and back. The numbers of a vector are
+// in the order that transposing fours gives: whoever goes back gets what was there before.
+template <int N>
+inline void deinterleave(Vec (&r)[N]) {
+  Vec out[N];
+  for (std::int64_t i = 0; i < N * LANES; ++i) {
+    const std::int64_t four = i % LANES / 4 * 4;
+    const std::int64_t within = i / LANES * 4 + i % 4;
+    out[within % N].v[four + within / N] = r[i / LANES].v[i % LANES];
+  }
+  for (int k = 0; k < N; ++k) r[k] = out[k];
+}
+template <int N>
+inline void interleave(Vec (&r)[N]) {
+  Vec out[N];
+  for (std::int64_t i = 0; i < N * LANES; ++i) {
+    const std::int64_t four = i % LANES / 4 * 4;
+    const std::int64_t within = i / LANES * 4 + i % 4;
+    out[i / LANES].v[i % LANES] = r[within % N].v[four + within / N];
+  }
+  for (int k = 0; k < N; ++k) r[k] = out[k];
+}
+
 #else
 
 #if SECATEUR_ISA_NUMBER == 2
@@ -84,6 +107,12 @@ inline Vec widen_brain(const std::uint16_t* p) {
   const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   return {_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))};
 }
+inline Vec low_pairs(Vec a, Vec b) { return {_mm256_unpacklo_ps(a.v, b.v)}; }
+inline Vec high_pairs(Vec a, Vec b) { return {_mm256_unpackhi_ps(a.v, b.v)}; }
+template <int PICK>
+inline Vec pick(Vec a, Vec b) {
+  return {_mm256_shuffle_ps(a.v, b.v, PICK)};
+}
 
 #else
 
@@ -98,8 +127,34 @@ inline Vec widen_brain(const std::uint16_t* p) {
   const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
 }
+inline Vec low_pairs(Vec a, Vec b) { return {_mm512_unpacklo_ps(a.v, b.v)}; }
+inline Vec high_pairs(Vec a, Vec b) { return {_mm512_unpackhi_ps(a.v, b.v)}; }
+template <int PICK>
+inline Vec pick(Vec a, Vec b) {
+  return {_mm512_shuffle_ps(a.v, b.v, PICK)};
+}
 
 #endif
+
+// As in the portable code above, within 128 bits.
+inline void deinterleave(Vec (&r)[2]) {
+  const Vec even = pick<0x88>(r[0], r[1]);
+  r[1] = pick<0xDD>(r[0], r[1]);
+  r[0] = even;
+}
+inline void interleave(Vec (&r)[2]) {
+  const Vec low = low_pairs(r[0], r[1]);
+  r[1] = high_pairs(r[0], r[1]);
+  r[0] = low;
+}
+inline void deinterleave(Vec (&r)[4]) {
+  const Vec a = low_pairs(r[0], r[1]);
+  const Vec b = high_pairs(r[0], r[1]);
+  const Vec c = low_pairs(r[2], r[3]);
+  const Vec d = high_pairs(r[2], r[3]);
+  r[0] = pick<0x44>(a, c), r[1] = pick<0xEE>(a, c), r[2] = pick<0x44>(b, d), r[3] = pick<0xEE>(b, d);
+}
+inline void interleave(Vec (&r)[4]) { deinterleave(r); }
 
 // Eight floats, whatever the width of a vector: transpositions go in blocks of eight.
 struct Eight {

@@ -119,7 +119,8 @@ class DenseBatch final : public WeightedStep {
     for (std::int64_t first = 0; first < shape_.in; first += BLOCK) {
       const InputWalk& walk = shape_.in - first <= BLOCK ? last_ : full_;
       kernels_.panel({s.x + first * padded_rows(), walk.indices.data(), walk.counts.data(), offsets_.data(),
-                      weights + first * tile_, steps_.data(), 1, kernels_.panel_pixels, 0, s.sums, panels_, first == 0});
+                      weights + first * tile_, steps_.data(), 1, kernels_.panel_pixels, kernels_.panel_pixels, 0, s.sums,
+                      panels_, first == 0});
     }
   }
 

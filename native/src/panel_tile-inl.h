@@ -51,7 +51,11 @@ void panel_tile(const PanelTile& tile) {
     const std::int64_t count = tile.counts[panel];
     float* sums = tile.sums + panel * (PANEL_CHANNELS * PANEL_PIXELS * LANES);
     for (std::int64_t group = 0; group + 1 < tile.groups; ++group, sums += tile.group_step) {
-      panel_group<PANEL_PIXELS>(tile, values, indices, count, group, sums);
+      if (tile.together == PANEL_PIXELS) {
+        panel_group<PANEL_PIXELS>(tile, values, indices, count, group, sums);
+      } else {
+        panel_group<2>(tile, values, indices, count, group, sums);
+      }
     }
     // Maps of few vectors lost up to half their time to pixels computed twice.
     switch (tile.last) {

@@ -45,7 +45,8 @@ struct PanelTile {
   const float* pixels;
   const std::int32_t* steps;  // [groups][panel_pixels], bytes from `pixels`
   std::int64_t groups;
-  std::int64_t last;        // pixels of the last group, which may be fewer
+  std::int64_t together;    // pixels of a group: as panel_together() says
+  std::int64_t last;        // of the last group, which may be fewer
   std::int64_t group_step;  // floats between the sums of two groups
   float* sums;              // [groups][panels * panel_channels][panel_pixels][lanes]
   std::int64_t panels;
@@ -152,27 +153,35 @@ struct DepthwiseRow {
   float* sums;
 };
 
+struct LineCopy {
+  std::int64_t from, to, count;  // floats
+};
+
+// Of each channel: the copies, then [points][vectors of tiles]. Within a vector tiles are in the order in which
+// deinterleave() leaves them.
 struct WinogradInput {
-  const float* pixels;  // the packed band: [channels][plane]
-  std::int64_t plane;   // floats
-  std::int64_t row_step;
-  std::int64_t tile_rows;  // of two or four rows of the output each
-  std::int64_t tile_columns;
+  const float* source;
+  std::int64_t source_step;  // floats from channel to channel
+  const LineCopy* copies;
+  std::int64_t copy_count;
+  float* lines;  // [rows of a tile][shifts by a tile][line_step]
+  std::int64_t line_step;
+  std::int64_t vectors;
   std::int64_t channels;
-  float* tiles;               // [16 or 36 points][channels][tile rows][tile columns][lanes]
-  std::int64_t channel_step;  // floats from channel to channel
+  float* tiles;               // [points][channels][vectors][lanes]
+  std::int64_t channel_step;  // floats
   std::int64_t point_step;
 };
 
 struct WinogradOutput {
   const float* products;       // of each point a LaneProduct's sums
   std::int64_t products_step;  // floats from point to point
-  const std::int32_t* places;  // of each tile, and from channel to channel
+  const std::int32_t* places;  // of each vector, and from channel to channel
   const std::int32_t* steps;
-  std::int64_t channels;
-  std::int64_t tile_rows;
-  std::int64_t tile_columns;
-  float* sums;  // [channels][rows of the output][columns of the output][lanes]
+  std::int64_t channel;
+  std::int64_t vectors;
+  float* lines;  // [rows of the output of a tile][line_step], tiles in their own order
+  std::int64_t line_step;
 };
 
 struct WinogradTransforms {

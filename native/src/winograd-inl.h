@@ -1,5 +1,5 @@
-// The transforms of Winograd's F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5) over lane tiles: every number is a vector, so that
-// there is nothing to shuffle. The latter two have their six points in common, 0, 1, -1, 2, -2 and infinity.
+// The transforms of Winograd's F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5) over vectors of tiles. The latter
+// two have their six points in common, 0, 1, -1, 2, -2 and infinity.
 //   input   B^T d B
 //     2x2, 3x3   B^T = (1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1)
 //     the others B^T = (4 0 -5 0 1 0; 0 -4 -4 1 1 0; 0 4 -4 -1 1 0; 0 -2 -1 2 1 0; 0 2 -1 -2 1 0; 0 4 0 -5 0 1)
@@ -58,67 +58,86 @@ inline void transform_output(const Vec (&m)[6], Vec (&y)[2]) {
   y[1] = ((m[1] - m[2]) + (far_difference + far_difference)) + three * m[5];
 }
 
+inline void copy_line(const float* from, float* to, std::int64_t count) {
+  std::int64_t i = 0;
+  for (; i + LANES <= count; i += LANES) store(to + i, load(from + i));
+  if (i < count) store_part(to + i, count - i, load_part(from + i, count - i));
+}
+
 template <int OUT, int TAPS>
 void winograd_input(const WinogradInput& in) {
   constexpr int SIDE = OUT + TAPS - 1;
+  constexpr int SHIFTS = (SIDE + OUT - 1) / OUT;
   for (std::int64_t channel = 0; channel < in.channels; ++channel) {
-    float* out = in.tiles + channel * in.channel_step;
-    for (std::int64_t row = 0; row < in.tile_rows; ++row) {
-      const float* from = in.pixels + channel * in.plane + OUT * row * in.row_step;
-      for (std::int64_t column = 0; column < in.tile_columns; ++column) {
-        Vec d[SIDE][SIDE];
+    const float* const source = in.source + channel * in.source_step;
+    for (std::int64_t i = 0; i < in.copy_count; ++i) {
+      copy_line(source + in.copies[i].from, in.lines + in.copies[i].to, in.copies[i].count);
+    }
+    for (std::int64_t vector = 0; vector < in.vectors; ++vector) {
+      const float* const from = in.lines + vector * OUT * LANES;
+      Vec d[SIDE][SIDE];
+      SECATEUR_UNROLL
+      for (int i = 0; i < SIDE; ++i) {
         SECATEUR_UNROLL
-        for (int j = 0; j < SIDE; ++j) {
-          Vec c[SIDE];
+        for (int shift = 0; shift < SHIFTS; ++shift) {
+          Vec c[OUT];
           SECATEUR_UNROLL
-          for (int i = 0; i < SIDE; ++i) c[i] = load(from + i * in.row_step + j * LANES);
-          transform_input(c);
+          for (int k = 0; k < OUT; ++k) c[k] = load(from + (i * SHIFTS + shift) * in.line_step + k * LANES);
+          deinterleave(c);
           SECATEUR_UNROLL
-          for (int i = 0; i < SIDE; ++i) d[i][j] = c[i];
+          for (int k = 0; k < OUT; ++k) {
+            if (shift * OUT + k < SIDE) d[i][shift * OUT + k] = c[k];
+          }
         }
+        transform_input(d[i]);
+      }
+      float* const out = in.tiles + channel * in.channel_step + vector * LANES;
+      SECATEUR_UNROLL
+      for (int j = 0; j < SIDE; ++j) {
+        Vec c[SIDE];
         SECATEUR_UNROLL
-        for (int i = 0; i < SIDE; ++i) {
-          transform_input(d[i]);
-          SECATEUR_UNROLL
-          for (int j = 0; j < SIDE; ++j) store(out + (SIDE * i + j) * in.point_step, d[i][j]);
-        }
-        from += OUT * LANES;
-        out += LANES;
+        for (int i = 0; i < SIDE; ++i) c[i] = d[i][j];
+        transform_input(c);
+        SECATEUR_UNROLL
+        for (int i = 0; i < SIDE; ++i) store(out + (SIDE * i + j) * in.point_step, c[i]);
       }
     }
   }
 }
 
+// A quotient by nine, rounded once: a division of vectors takes 16 cycles, and this three operations.
+inline Vec ninth(Vec x) {
+  const Vec reciprocal = set(1.0f / 9.0f);
+  const Vec quotient = x * reciprocal;
+  return fma(fma(set(-9.0f), quotient, x), reciprocal, quotient);
+}
+
 template <int OUT, int TAPS>
 void winograd_output(const WinogradOutput& in) {
   constexpr int SIDE = OUT + TAPS - 1;
-  const Vec scale = set(9.0f);
-  for (std::int64_t channel = 0; channel < in.channels; ++channel) {
-    const std::int64_t columns = OUT * in.tile_columns;
-    float* const out = in.sums + channel * OUT * in.tile_rows * columns * LANES;
-    for (std::int64_t tile = 0; tile < in.tile_rows * in.tile_columns; ++tile) {
-      const float* const from = in.products + in.places[tile] + channel * in.steps[tile];
-      Vec rows[OUT][SIDE];
+  for (std::int64_t vector = 0; vector < in.vectors; ++vector) {
+    const float* const from = in.products + in.places[vector] + in.channel * in.steps[vector];
+    Vec rows[OUT][SIDE];
+    SECATEUR_UNROLL
+    for (int j = 0; j < SIDE; ++j) {
+      Vec m[SIDE];
       SECATEUR_UNROLL
-      for (int j = 0; j < SIDE; ++j) {
-        Vec m[SIDE];
-        SECATEUR_UNROLL
-        for (int i = 0; i < SIDE; ++i) m[i] = load(from + (SIDE * i + j) * in.products_step);
-        Vec y[OUT];
-        transform_output(m, y);
-        SECATEUR_UNROLL
-        for (int i = 0; i < OUT; ++i) rows[i][j] = y[i];
-      }
-      float* const at = out + (tile / in.tile_columns * OUT * columns + tile % in.tile_columns * OUT) * LANES;
+      for (int i = 0; i < SIDE; ++i) m[i] = load(from + (SIDE * i + j) * in.products_step);
+      Vec y[OUT];
+      transform_output(m, y);
       SECATEUR_UNROLL
-      for (int i = 0; i < OUT; ++i) {
-        Vec y[OUT];
-        transform_output(rows[i], y);
-        SECATEUR_UNROLL
-        for (int j = 0; j < OUT; ++j) {
-          store(at + (i * columns + j) * LANES, SIDE == 4 ? y[j] : y[j] / scale);
-        }
-      }
+      for (int i = 0; i < OUT; ++i) rows[i][j] = y[i];
+    }
+    float* const at = in.lines + vector * OUT * LANES;
+    SECATEUR_UNROLL
+    for (int i = 0; i < OUT; ++i) {
+      Vec y[OUT];
+      transform_output(rows[i], y);
+      SECATEUR_UNROLL
+      for (int j = 0; j < OUT; ++j) y[j] = SIDE == 4 ? y[j] : ninth(y[j]);
+      interleave(y);
+      SECATEUR_UNROLL
+      for (int j = 0; j < OUT; ++j) store(at + i * in.line_step + j * LANES, y[j]);
     }
   }
 }

@@ -1,190 +1,66 @@
 #include "winograd.h"
 
 #include <algorithm>
-#include <limits>
+#include <cstring>
 #include <utility>
 #include <vector>
 
-#include "lane_images.h"
-#include "matrix_entries.h"
+#include "caches.h"
+#include "sizes.h"
+#include "winograd_filters.h"
+#include "winograd_tiles.h"
 
 namespace secateur {
 namespace {
 
-// Products of a tile.
-constexpr std::int64_t points_of(std::int64_t side, std::int64_t taps) { return (side + taps - 1) * (side + taps - 1); }
-// The transformed input of a band and the products of a slice go through the caches together: fitted to Zen 3, and for wide
-// vectors to Ice Lake, where every slice reads the input from the third level again.
-std::int64_t band_tiles(std::int64_t lanes) { return lanes > 8 ? 7 : 14; }
+// Of a run. What is transformed at once and its products stay near the processor: runs four times as long took up to twice
+// the time on Ice Lake, where they went through the third level.
+constexpr std::int64_t RUN_TILES = 48;
+// Of the first-level cache, for the inputs that the panels of a point share.
+constexpr std::int64_t BLOCK_BYTES = 24 * 1024;
+// Of the second-level cache, for the products of a slice: fitted to Zen 3, and for wide vectors to Ice Lake.
 std::int64_t product_bytes(std::int64_t lanes) { return (lanes > 8 ? 1024 : 384) * 1024; }
-constexpr std::int64_t BLOCK_BYTES = 18 * 1024;
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
-// G g, with G = (1 0 0; 1/2 1/2 1/2; 1/2 -1/2 1/2; 0 0 1): exact for integers below 2^21.
-void transform_line(const float (&g)[3], float (&u)[4]) {
-  u[0] = g[0];
-  u[1] = 0.5f * ((g[0] + g[2]) + g[1]);
-  u[2] = 0.5f * ((g[0] + g[2]) - g[1]);
-  u[3] = g[2];
-}
-
-// With G = (1/4 0 0; -1/2 -1/2 -1/2; -1/2 1/2 -1/2; 1/8 1/4 1/2; 1/8 -1/4 1/2; 0 0 1): the thirds that rows 2 to 5 lack
-// are taken of the output.
-void transform_line(const float (&g)[3], float (&u)[6]) {
-  u[0] = 0.25f * g[0];
-  u[1] = -0.5f * ((g[0] + g[2]) + g[1]);
-  u[2] = -0.5f * ((g[0] + g[2]) - g[1]);
-  u[3] = 0.125f * ((g[0] + 4.0f * g[2]) + 2.0f * g[1]);
-  u[4] = 0.125f * ((g[0] + 4.0f * g[2]) - 2.0f * g[1]);
-  u[5] = g[2];
-}
-
-// The same points with five powers each, and the thirds again left to the output.
-void transform_line(const float (&g)[5], float (&u)[6]) {
-  const float even = g[0] + g[2] + g[4];
-  const float odd = g[1] + g[3];
-  const float far_even = g[0] + 4.0f * g[2] + 16.0f * g[4];
-  const float far_odd = 2.0f * g[1] + 8.0f * g[3];
-  u[0] = 0.25f * g[0];
-  u[1] = -0.5f * (even + odd);
-  u[2] = -0.5f * (even - odd);
-  u[3] = 0.125f * (far_even + far_odd);
-  u[4] = 0.125f * (far_even - far_odd);
-  u[5] = g[4];
-}
-
-// G g G^T.
-template <int TAPS, int POINTS_A_LINE>
-void transform_filter(const float (&g)[TAPS * TAPS], float* u) {
-  float columns[TAPS][POINTS_A_LINE];
-  for (int j = 0; j < TAPS; ++j) {
-    float column[TAPS];
-    for (int i = 0; i < TAPS; ++i) column[i] = g[i * TAPS + j];
-    transform_line(column, columns[j]);
-  }
-  for (int i = 0; i < POINTS_A_LINE; ++i) {
-    float line[TAPS];
-    for (int j = 0; j < TAPS; ++j) line[j] = columns[j][i];
-    float row[POINTS_A_LINE];
-    transform_line(line, row);
-    std::copy_n(row, POINTS_A_LINE, u + i * POINTS_A_LINE);
-  }
-}
-
-// The transformed filters: [points][groups][out channels of the group][in channels of the group], points being groups of
-// a product.
-template <int SIDE, int TAPS>
-WeightBlocks transform_weights(const WeightedKernels& kernels, const Matrix& weights, const LanePlan& products) {
-  constexpr std::int64_t POINTS = points_of(SIDE, TAPS);
-  constexpr std::int64_t WEIGHTS = TAPS * TAPS;
-  const std::int64_t channels = weights.length / WEIGHTS;
-  FullBlocks out(products, kernels.panel_channels);
-  std::vector<float> line(static_cast<std::size_t>(weights.length));
-  std::vector<float> transformed(static_cast<std::size_t>(POINTS * channels));
-  const auto emit = [&](std::int64_t at) {
-    for (std::int64_t channel = 0; channel < channels; ++channel) {
-      float g[WEIGHTS];
-      float u[POINTS];
-      std::copy_n(line.begin() + channel * WEIGHTS, WEIGHTS, g);
-      transform_filter<TAPS, SIDE + TAPS - 1>(g, u);
-      for (std::int64_t point = 0; point < POINTS; ++point) {
-        transformed[static_cast<std::size_t>(point * channels + channel)] = u[point];
-      }
-    }
-    for (std::int64_t point = 0; point < POINTS; ++point) {
-      out.put(point * weights.lines + at, &transformed[static_cast<std::size_t>(point * channels)]);
-    }
-    std::fill(line.begin(), line.end(), 0.0f);
-  };
-  std::int64_t current = 0;
-  each_nonzero(weights, [&](std::int64_t at, std::int64_t position, std::int64_t entry) {
-    for (; current < at; ++current) emit(current);  // lines without entries, too
-    const std::byte* const value = static_cast<const std::byte*>(weights.values) + entry * value_bytes(weights.type);
-    kernels.widen(value, weights.type, 1, &line[static_cast<std::size_t>(position)]);
-  });
-  for (; current < weights.lines; ++current) emit(current);
-  return out.take();
-}
-
-// The geometry of the convolution: regions of whole tiles, bands of whole rows of them.
-LanePlan plan_images(std::int64_t side, const ConvolutionShape& shape, const WeightedKernels& kernels) {
+// The products: for each point a matrix of output by input channels times the vectors of a run of tiles.
+LanePlan plan_products(const WinogradTiles& tiles, const WeightedKernels& kernels) {
+  const std::int64_t points = tiles.points();
   LanePlan plan;
-  plan.shape = shape;
+  plan.shape.groups = points * tiles.shape.groups;
+  plan.shape.in_channels = points * tiles.shape.in_channels;
+  plan.shape.out_channels = points * tiles.shape.out_channels;
   plan.lanes = kernels.lanes;
-  LanePlan chosen = plan;
-  const std::int64_t most = band_tiles(plan.lanes);
-  double least = std::numeric_limits<double>::infinity();
-  for (plan.lane_images = 1; plan.lane_images <= plan.lanes; plan.lane_images *= 2) {
-    if (plan.lane_images >= 2 * shape.images) break;
-    for (plan.lane_rows = 1; plan.lane_images * plan.lane_rows <= plan.lanes; plan.lane_rows *= 2) {
-      plan.lane_columns = plan.lanes / plan.lane_images / plan.lane_rows;
-      const std::int64_t rows = divide_up(divide_up(shape.out_height, plan.lane_rows), side);
-      const std::int64_t columns = divide_up(divide_up(shape.out_width, plan.lane_columns), side);
-      plan.region_rows = side * rows;
-      plan.region_columns = side * columns;
-      plan.band_rows = side * std::min(rows, std::max<std::int64_t>(1, most / columns));
-      const std::int64_t tiles = plan.band_rows / side * columns;
-      const double cost = static_cast<double>(plan.image_groups() * plan.bands()) * panel_cycles(tiles, kernels);
-      if (cost < least ||
-          (cost == least && tiles <= most && chosen.band_rows / side * (chosen.region_columns / side) > most)) {
-        least = cost;
-        chosen = plan;
-      }
-    }
-  }
-  chosen.tile_rows = chosen.band_rows;
-  chosen.tile_columns = chosen.region_columns;
-  return chosen;
-}
-
-// The products: for each point a matrix of output by input channels times the tiles of a band.
-LanePlan plan_products(std::int64_t side, const LanePlan& images, const WeightedKernels& kernels) {
-  const std::int64_t points = points_of(side, images.shape.kernel_height);
-  LanePlan plan;
-  plan.shape.groups = points * images.shape.groups;
-  plan.shape.in_channels = points * images.shape.in_channels;
-  plan.shape.out_channels = points * images.shape.out_channels;
-  plan.lanes = kernels.lanes;
-  plan.lane_columns = plan.lanes;
-  plan.region_columns = plan.tile_columns = images.band_rows / side * (images.region_columns / side);
-  const std::int64_t bytes = plan.region_columns * plan.lanes * 4;
+  plan.region_rows = ceil_div(tiles.count(), kernels.lanes);
+  // One vector more rather than a run of it alone.
+  const std::int64_t most = RUN_TILES / plan.lanes;
+  const std::int64_t runs = plan.region_rows <= most + 1 ? 1 : ceil_div(plan.region_rows, most);
+  plan.band_rows = plan.tile_rows = ceil_div(plan.region_rows, runs);
+  const std::int64_t bytes = floats(plan.band_rows * plan.lanes);
   const std::int64_t channels = std::clamp<std::int64_t>(BLOCK_BYTES / bytes, 1, 256);
-  plan.block = divide_up(plan.group_in(), divide_up(plan.group_in(), channels));
+  plan.block = ceil_div(plan.group_in(), ceil_div(plan.group_in(), channels));
   const std::int64_t unit = kernels.panel_channels;
-  const std::int64_t all = divide_up(plan.group_out(), unit);
-  const std::int64_t others = images.image_groups() * images.bands() * images.shape.groups;
-  std::int64_t slices = divide_up(all * unit * points * bytes, product_bytes(plan.lanes));
+  const std::int64_t all = ceil_div(plan.group_out(), unit);
   // Two fused multiply-adds a cycle.
-  const double cycles = 0.5 * static_cast<double>(points) * static_cast<double>(plan.group_in() * all * unit * plan.region_columns * others);
+  const std::int64_t vectors = plan.region_rows * tiles.shape.groups;
+  const double cycles = 0.5 * static_cast<double>(points) * static_cast<double>(plan.group_in() * all * unit * vectors);
   plan.small = cycles < SMALL_CYCLES;
-  if (!plan.small) slices = balanced_slices(slices, all * unit, others);
-  plan.slice = divide_up(all, std::min(slices, all)) * unit;
-  return plan;
-}
-
-LanePlan with_slice(LanePlan plan, std::int64_t slice) {
-  plan.slice = slice;
+  std::int64_t slices = ceil_div(all * unit * points * bytes, product_bytes(plan.lanes));
+  if (!plan.small) slices = balanced_slices(slices, all * unit, plan.bands() * tiles.shape.groups);
+  plan.slice = ceil_div(all, std::min(slices, all)) * unit;
   return plan;
 }
 
 class Winograd final : public WeightedStep {
  public:
-  Winograd(int side, const WeightedKernels& kernels, const LanePlan& images, const LanePlan& products, WeightBlocks filters,
+  Winograd(const WinogradTiles& tiles, const WeightedKernels& kernels, const LanePlan& products, WeightBlocks filters,
            const LayerRefs& refs)
-      : side_(side),
-        points_(points_of(side, images.shape.kernel_height)),
-        transforms_(kernels.winograd[side == 4 ? 1 : images.shape.kernel_height == 3 ? 0 : 2]),
-        plan_(with_slice(images, products.slice)),
+      : tiles_(tiles),
+        kernels_(kernels),
+        transforms_(kernels.winograd[tiles.side == 4 ? 1 : tiles.taps() == 3 ? 0 : 2]),
         product_(kernels, products, std::move(filters), true),
-        images_(kernels, plan_, refs) {
-    const std::int64_t pixels = plan_.band_rows * plan_.region_columns;
-    for (std::int64_t i = 0; i < pixels; ++i) places_.push_back(static_cast<std::int32_t>(i * plan_.lanes));
-    steps_.assign(static_cast<std::size_t>(pixels), static_cast<std::int32_t>(pixels * plan_.lanes));
-  }
+        refs_(refs) {}
 
   std::size_t packed_bytes() const noexcept override { return product_.bytes(); }
-  std::int64_t items() const noexcept override { return product_.plan().small ? 1 : images_.units(); }
+  std::int64_t items() const noexcept override { return plan().small ? 1 : units(); }
   std::size_t scratch_bytes() const noexcept override {
     Carver sizes(nullptr);
     carve(sizes);
@@ -194,73 +70,114 @@ class Winograd final : public WeightedStep {
   void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte* scratch) const noexcept override {
     Carver parts(scratch);
     const Scratch s = carve(parts);
-    if (product_.plan().small) end = begin < end ? images_.units() : 0;
-    LaneUnit packed;
+    if (plan().small) end = begin < end ? units() : 0;
+    std::int64_t transformed = -1;
     for (std::int64_t item = begin; item < end; ++item) {
-      const LaneUnit unit = images_.unit(item);
-      if (!unit.same_band(packed)) {
-        images_.pack(unit, memory, s.packed);
-        // The last band may be lower; what lies in its other tiles is multiplied, too, and nobody reads it.
-        transforms_.input({s.packed, plan_.plane() * plan_.lanes, plan_.pitch() * plan_.lanes, tile_rows(unit),
-                                 tile_columns(), plan_.group_in(), s.tiles, tiles_step() / plan_.group_in(),
-                                 tiles_step()});
-      }
-      packed = unit;
-      multiply(unit, s);
-      images_.finish(unit, memory, {s.sums, places_.data(), steps_.data()}, s.line, nullptr);
+      // Slices go fastest: neighbours share the transformed input.
+      const std::int64_t slice = item % plan().slices();
+      const std::int64_t input = item / plan().slices();
+      const std::int64_t group = input % tiles_.shape.groups;
+      const std::int64_t run = input / tiles_.shape.groups;
+      if (input != transformed) transform(run, group, memory, s);
+      transformed = input;
+      multiply(run, group, slice, s);
+      finish(run, group, slice, memory, s);
     }
   }
 
  private:
   struct Scratch {
-    float* packed;
+    LineCopy* copies;    // of the input
+    LineCopy* finished;  // of the output
+    float* lines;
     float* tiles;
     float* products;
-    float* sums;
-    float* line;
     LaneProduct::Scratch product;
   };
 
-  std::int64_t tile_columns() const noexcept { return plan_.region_columns / side_; }
-  std::int64_t tile_rows(const LaneUnit& unit) const noexcept {
-    return std::min(plan_.band_rows, plan_.region_rows - unit.band * plan_.band_rows) / side_;
+  const LanePlan& plan() const noexcept { return product_.plan(); }
+  std::int64_t units() const noexcept { return plan().bands() * tiles_.shape.groups * plan().slices(); }
+  std::int64_t group_in() const noexcept { return plan().group_in(); }
+  std::int64_t group_out() const noexcept { return plan().group_out(); }
+  std::int64_t first_tile(std::int64_t run) const noexcept { return run * plan().band_rows * plan().lanes; }
+  std::int64_t vectors(std::int64_t run) const noexcept {
+    return std::min(plan().band_rows, plan().region_rows - run * plan().band_rows);
   }
-  // Floats of the transformed input of a point, for a band of full height.
-  std::int64_t tiles_step() const noexcept {
-    return plan_.group_in() * (plan_.band_rows / side_) * tile_columns() * plan_.lanes;
+  std::int64_t tile_count(std::int64_t run) const noexcept {
+    return std::min(vectors(run) * plan().lanes, tiles_.count() - first_tile(run));
   }
+  // Tiles of a line, of a run of full length.
+  std::int64_t width() const noexcept { return plan().band_rows * plan().lanes; }
+  // Floats from point to point: not a whole number of pages, as what lies pages apart shares a set of the caches.
+  std::int64_t tiles_step() const noexcept { return (group_in() * plan().band_rows + 1) * plan().lanes; }
+  std::int64_t products_step() const noexcept { return static_cast<std::int64_t>(product_.sums_floats()) + plan().lanes; }
 
   Scratch carve(Carver& parts) const noexcept {
-    const std::size_t lanes = static_cast<std::size_t>(plan_.lanes);
+    const std::int64_t lines = std::max(tiles_.reach() * tiles_.shifts(), tiles_.side);
     Scratch s;
-    s.packed = parts.take<float>(static_cast<std::size_t>(plan_.group_in() * plan_.plane()) * lanes);
-    s.tiles = parts.take<float>(static_cast<std::size_t>(points_ * tiles_step()));
-    s.products = parts.take<float>(static_cast<std::size_t>(points_) * product_.sums_floats());
-    s.sums = parts.take<float>(static_cast<std::size_t>(plan_.slice * plan_.band_rows * plan_.region_columns) * lanes);
-    s.line = parts.take<float>(images_.line_floats());
+    s.copies = parts.take<LineCopy>(static_cast<std::size_t>(tiles_.reach() * tiles_.shifts() * tiles_.stretches(width())));
+    s.finished = parts.take<LineCopy>(static_cast<std::size_t>(tiles_.side * tiles_.stretches(width())));
+    s.lines = parts.take<float>(static_cast<std::size_t>(lines * width() * tiles_.side));
+    s.tiles = parts.take<float>(static_cast<std::size_t>(tiles_.points() * tiles_step()));
+    s.products = parts.take<float>(static_cast<std::size_t>(tiles_.points() * products_step()));
     s.product = product_.carve(parts);
     return s;
   }
 
-  void multiply(const LaneUnit& unit, const Scratch& s) const noexcept {
-    const Band& band = product_.band(0);
-    const std::int64_t products_step = static_cast<std::int64_t>(product_.sums_floats());
-    for (std::int64_t point = 0; point < points_; ++point) {
-      product_.multiply(point * plan_.shape.groups + unit.group, unit.slice, band, s.tiles + point * tiles_step(),
-                        s.products + point * products_step, s.product);
-    }
-    const std::int64_t channels = std::min(plan_.slice, plan_.group_out() - unit.slice * plan_.slice);
-    transforms_.output({s.products, products_step, band.places.data(), band.steps.data(), channels,
-                              plan_.band_rows / side_, tile_columns(), s.sums});
+  void transform(std::int64_t run, std::int64_t group, const Memory& memory, const Scratch& s) const noexcept {
+    const std::int64_t plane = tiles_.shape.in_height * tiles_.shape.in_width;
+    const std::int64_t lines = tiles_.reach() * tiles_.shifts();
+    // Outside the image everything stays zero, whatever the channel.
+    std::memset(s.lines, 0, static_cast<std::size_t>(floats(lines * width() * tiles_.side)));
+    WinogradInput in{};
+    in.source = memory.read<float>(refs_.source) + group * group_in() * plane;
+    in.source_step = plane;
+    in.copies = s.copies;
+    in.copy_count = input_lines(tiles_, first_tile(run), tile_count(run), width(), s.copies);
+    in.lines = s.lines;
+    in.line_step = width() * tiles_.side;
+    in.vectors = vectors(run);
+    in.channels = group_in();
+    in.tiles = s.tiles;
+    in.channel_step = plan().band_rows * plan().lanes;
+    in.point_step = tiles_step();
+    transforms_.input(in);
   }
 
-  const std::int64_t side_, points_;
+  void multiply(std::int64_t run, std::int64_t group, std::int64_t slice, const Scratch& s) const noexcept {
+    for (std::int64_t point = 0; point < tiles_.points(); ++point) {
+      product_.multiply(point * tiles_.shape.groups + group, slice, product_.band(run), s.tiles + point * tiles_step(),
+                        s.products + point * products_step(), s.product);
+    }
+  }
+
+  void finish(std::int64_t run, std::int64_t group, std::int64_t slice, const Memory& memory,
+              const Scratch& s) const noexcept {
+    const Band& band = product_.band(run);
+    const std::int64_t plane = tiles_.shape.out_height * tiles_.shape.out_width;
+    const std::int64_t line_step = width() * tiles_.side;
+    const std::int64_t count = output_lines(tiles_, first_tile(run), tile_count(run), width(), s.finished);
+    const std::int64_t channels = std::min(plan().slice, group_out() - slice * plan().slice);
+    const float* const bias = memory.read<float>(refs_.bias);
+    const float* const residual = memory.read<float>(refs_.residual);
+    float* const output = memory.write<float>(refs_.output);
+    for (std::int64_t channel = 0; channel < channels; ++channel) {
+      const std::int64_t out = group * group_out() + slice * plan().slice + channel;
+      transforms_.output({s.products, products_step(), band.places.data(), band.steps.data(), channel, vectors(run), s.lines,
+                          line_step});
+      for (const LineCopy* line = s.finished; line < s.finished + count; ++line) {
+        const std::int64_t to = out * plane + line->to;
+        kernels_.finish({s.lines + line->from, nullptr, residual == nullptr ? nullptr : residual + to, output + to,
+                         line->count, bias == nullptr ? 0.0f : bias[out], refs_.activation});
+      }
+    }
+  }
+
+  const WinogradTiles tiles_;
+  const WeightedKernels& kernels_;
   const WinogradTransforms transforms_;
-  const LanePlan plan_;
   const LaneProduct product_;
-  const LaneImages images_;
-  std::vector<std::int32_t> places_;
-  std::vector<std::int32_t> steps_;
+  const LayerRefs refs_;
 };
 
 }  // namespace
@@ -273,12 +190,10 @@ bool winograd_applicable(int side, const ConvolutionShape& s) {
 
 std::unique_ptr<WeightedStep> make_winograd(int side, const WeightedKernels& kernels, const ConvolutionShape& shape,
                                             const Matrix& weights, const LayerRefs& refs) {
-  const LanePlan images = plan_images(side, shape, kernels);
-  const LanePlan products = plan_products(side, images, kernels);
-  WeightBlocks filters = side == 4                  ? transform_weights<4, 3>(kernels, weights, products)
-                         : shape.kernel_height == 3 ? transform_weights<2, 3>(kernels, weights, products)
-                                                    : transform_weights<2, 5>(kernels, weights, products);
-  return std::make_unique<Winograd>(side, kernels, images, products, std::move(filters), refs);
+  const WinogradTiles tiles{shape, side};
+  const LanePlan products = plan_products(tiles, kernels);
+  WeightBlocks filters = transform_filters(side, tiles.taps(), kernels, weights, products);
+  return std::make_unique<Winograd>(tiles, kernels, products, std::move(filters), refs);
 }
 
 }  // namespace secateur
