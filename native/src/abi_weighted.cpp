@@ -71,7 +71,7 @@ secateur_status prefixed(const char* kind, Body body) noexcept {
 secateur_status secateur_convolution_applicable(const secateur_program* program, int kernel,
                                                 const secateur_convolution_shape* shape, int* result) {
   return prefixed("convolution", [&] {
-    const auto k = kind_of(kernel, ConvolutionKernel::winograd4_256, "kernel");
+    const auto k = kind_of(kernel, ConvolutionKernel::winograd4_streamed, "kernel");
     *result = applicable(k, checked(*shape), program->program.isa()) ? 1 : 0;
   });
 }
@@ -81,7 +81,7 @@ secateur_status secateur_convolution(secateur_program* program, int kernel, cons
                                      secateur_ref bias, secateur_ref residual, secateur_activation act) {
   return prefixed("convolution", [&] {
     Program& p = program->program;
-    const auto k = kind_of(kernel, ConvolutionKernel::winograd4_256, "kernel");
+    const auto k = kind_of(kernel, ConvolutionKernel::winograd4_streamed, "kernel");
     const ConvolutionShape s = checked(*shape);
     const Matrix m = view(*weights);
     const std::int64_t length = s.in_channels / s.groups * s.kernel_height * s.kernel_width;

@@ -6,6 +6,7 @@
 #include "lane_convolution.h"
 #include "secateur/weighted.h"
 #include "winograd.h"
+#include "winograd_streamed.h"
 
 namespace secateur {
 namespace {
@@ -61,6 +62,8 @@ bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa isa
     case ConvolutionKernel::depthwise: return fits(shape) && !shape.pooled() && shape.groups == shape.in_channels;
     case ConvolutionKernel::winograd: return fits(shape) && !shape.pooled() && winograd_applicable(2, shape);
     case ConvolutionKernel::winograd4: return fits(shape) && !shape.pooled() && winograd_applicable(4, shape);
+    case ConvolutionKernel::winograd4_streamed:
+      return applicable(ConvolutionKernel::winograd4, shape, isa) && streamed_winograd_applicable(weighted_kernels(isa));
     default: return false;
   }
 }
@@ -81,6 +84,7 @@ std::unique_ptr<WeightedStep> make_convolution(ConvolutionKernel kernel, Isa isa
     case ConvolutionKernel::depthwise: return make_depthwise(kernels, shape, weights, refs);
     case ConvolutionKernel::winograd: return make_winograd(2, kernels, shape, weights, refs);
     case ConvolutionKernel::winograd4: return make_winograd(4, kernels, shape, weights, refs);
+    case ConvolutionKernel::winograd4_streamed: return make_streamed_winograd(kernels, shape, weights, refs);
     default: return nullptr;
   }
 }

@@ -16,8 +16,15 @@ namespace {
 #if SECATEUR_ISA_NUMBER == 0
 
 constexpr int MAX_TILE = 14;
-constexpr int PANEL_CHANNELS = 6;
+constexpr int PANEL_CHANNELS = 8;
 constexpr int PANEL_PIXELS = 2;
+
+// Eights, and fours, of a vector to places a step apart.
+inline void store_eights(float* p, std::int64_t, Vec x) { std::memcpy(p, x.v, sizeof x.v); }
+inline void store_fours(float* p, std::int64_t step, Vec x) {
+  std::memcpy(p, x.v, sizeof x.v / 2);
+  std::memcpy(p + step, x.v + 4, sizeof x.v / 2);
+}
 
 inline float float_of_bits(std::uint32_t bits) {
   float out;
@@ -100,6 +107,12 @@ constexpr int MAX_TILE = 14;  // 16 registers: 14 sums and the weight
 constexpr int PANEL_CHANNELS = 6;
 constexpr int PANEL_PIXELS = 2;
 
+inline void store_eights(float* p, std::int64_t, Vec x) { store(p, x); }
+inline void store_fours(float* p, std::int64_t step, Vec x) {
+  _mm_storeu_ps(p, _mm256_castps256_ps128(x.v));
+  _mm_storeu_ps(p + step, _mm256_extractf128_ps(x.v, 1));
+}
+
 inline Vec widen_half(const std::uint16_t* p) {
   return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
 }
@@ -119,6 +132,18 @@ inline Vec pick(Vec a, Vec b) {
 constexpr int MAX_TILE = 28;  // 32 registers: 28 sums, the weight, and three for the compiler
 constexpr int PANEL_CHANNELS = 8;
 constexpr int PANEL_PIXELS = 3;
+
+// Eights, and fours, of a vector to places a step apart.
+inline void store_eights(float* p, std::int64_t step, Vec x) {
+  _mm256_storeu_ps(p, _mm512_castps512_ps256(x.v));
+  _mm256_storeu_ps(p + step, _mm512_extractf32x8_ps(x.v, 1));
+}
+inline void store_fours(float* p, std::int64_t step, Vec x) {
+  _mm_storeu_ps(p, _mm512_castps512_ps128(x.v));
+  _mm_storeu_ps(p + step, _mm512_extractf32x4_ps(x.v, 1));
+  _mm_storeu_ps(p + 2 * step, _mm512_extractf32x4_ps(x.v, 2));
+  _mm_storeu_ps(p + 3 * step, _mm512_extractf32x4_ps(x.v, 3));
+}
 
 inline Vec widen_half(const std::uint16_t* p) {
   return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};

@@ -43,9 +43,10 @@ constexpr WeightedKernels list_kernels() {
   kernels.gather = &gather_lines;
   kernels.strips = &strip_lines;
   kernels.depthwise = &depthwise_row;
-  kernels.winograd[0] = {&winograd_input<2, 3>, &winograd_output<2, 3>};
-  kernels.winograd[1] = {&winograd_input<4, 3>, &winograd_output<4, 3>};
-  kernels.winograd[2] = {&winograd_input<2, 5>, &winograd_output<2, 5>};
+  kernels.streamed = {&winograd_input<4, 3, true>, &streamed_filters, &streamed_output};
+  kernels.winograd[0] = {&winograd_input<2, 3, false>, &winograd_output<2, 3>};
+  kernels.winograd[1] = {&winograd_input<4, 3, false>, &winograd_output<4, 3>};
+  kernels.winograd[2] = {&winograd_input<2, 5, false>, &winograd_output<2, 5>};
   return kernels;
 }
 

@@ -168,9 +168,10 @@ struct WinogradInput {
   std::int64_t line_step;
   std::int64_t vectors;
   std::int64_t channels;
-  float* tiles;               // [points][channels][vectors][lanes]
+  float* tiles;               // [points][channels][vectors][lanes], or [points][eights of tiles][channels][8]
   std::int64_t channel_step;  // floats
   std::int64_t point_step;
+  std::int64_t eight_step;  // where there are eights
 };
 
 struct WinogradOutput {
@@ -182,6 +183,30 @@ struct WinogradOutput {
   std::int64_t vectors;
   float* lines;  // [rows of the output of a tile][line_step], tiles in their own order
   std::int64_t line_step;
+};
+
+// The same by the transform of 4x4 outputs with its parts exchanged: tiles in eights, a vector being output channels.
+struct StreamedFilters {
+  const float* filters;  // [input channels][taps][lanes]
+  std::int64_t channels;
+  float* transformed;         // [points][input channels][lanes]
+  std::int64_t channel_step;  // floats
+  std::int64_t point_step;
+};
+
+struct StreamedOutput {
+  const float* products;       // of a vector of channels: [points][tiles, in the order of their vectors]
+  std::int64_t products_step;  // floats from point to point
+  std::int64_t tile_step;
+  std::int64_t tiles;
+  float* lines;  // [channels][rows of the output of a tile][line_step], tiles in their own order
+  std::int64_t line_step;
+};
+
+struct StreamedTransforms {
+  void (*input)(const WinogradInput&);
+  void (*filters)(const StreamedFilters&);
+  void (*output)(const StreamedOutput&);
 };
 
 struct WinogradTransforms {
@@ -208,6 +233,7 @@ struct WeightedKernels {
   void (*gather)(const GatherLines&);
   void (*strips)(const StripLines&);
   void (*depthwise)(const DepthwiseRow&);
+  StreamedTransforms streamed;
   WinogradTransforms winograd[3];  // of 2x2 and of 4x4 outputs by 3x3 filters, of 2x2 outputs by 5x5 filters
 };
 

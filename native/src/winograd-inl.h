@@ -64,7 +64,7 @@ inline void copy_line(const float* from, float* to, std::int64_t count) {
   if (i < count) store_part(to + i, count - i, load_part(from + i, count - i));
 }
 
-template <int OUT, int TAPS>
+template <int OUT, int TAPS, bool EIGHTS>
 void winograd_input(const WinogradInput& in) {
   constexpr int SIDE = OUT + TAPS - 1;
   constexpr int SHIFTS = (SIDE + OUT - 1) / OUT;
@@ -91,7 +91,7 @@ void winograd_input(const WinogradInput& in) {
         }
         transform_input(d[i]);
       }
-      float* const out = in.tiles + channel * in.channel_step + vector * LANES;
+      float* const out = in.tiles + channel * in.channel_step + vector * (EIGHTS ? LANES / 8 * in.eight_step : LANES);
       SECATEUR_UNROLL
       for (int j = 0; j < SIDE; ++j) {
         Vec c[SIDE];
@@ -99,7 +99,10 @@ void winograd_input(const WinogradInput& in) {
         for (int i = 0; i < SIDE; ++i) c[i] = d[i][j];
         transform_input(c);
         SECATEUR_UNROLL
-        for (int i = 0; i < SIDE; ++i) store(out + (SIDE * i + j) * in.point_step, c[i]);
+        for (int i = 0; i < SIDE; ++i) {
+          float* const to = out + (SIDE * i + j) * in.point_step;
+          EIGHTS ? store_eights(to, in.eight_step, c[i]) : store(to, c[i]);
+        }
       }
     }
   }
@@ -110,6 +113,71 @@ inline Vec ninth(Vec x) {
   const Vec reciprocal = set(1.0f / 9.0f);
   const Vec quotient = x * reciprocal;
   return fma(fma(set(-9.0f), quotient, x), reciprocal, quotient);
+}
+
+// The filters' side of 4x4 outputs, without the thirds: G = (1/4 0 0; -1/2 -1/2 -1/2; -1/2 1/2 -1/2; 1/8 1/4 1/2;
+// 1/8 -1/4 1/2; 0 0 1).
+inline void transform_filter(const Vec (&g)[3], Vec (&u)[6]) {
+  const Vec quarter = set(0.25f), minus_half = set(-0.5f), eighth = set(0.125f), half = set(0.5f);
+  const Vec near_even = minus_half * (g[0] + g[2]), near_odd = minus_half * g[1];
+  const Vec far_even = fma(half, g[2], eighth * g[0]), far_odd = quarter * g[1];
+  u[0] = quarter * g[0];
+  u[1] = near_even + near_odd, u[2] = near_even - near_odd;
+  u[3] = far_even + far_odd, u[4] = far_even - far_odd;
+  u[5] = g[2];
+}
+
+void streamed_filters(const StreamedFilters& in) {
+  for (std::int64_t channel = 0; channel < in.channels; ++channel) {
+    const float* const from = in.filters + channel * 9 * LANES;
+    Vec columns[3][6];
+    SECATEUR_UNROLL
+    for (int j = 0; j < 3; ++j) {
+      const Vec g[3] = {load(from + j * LANES), load(from + (3 + j) * LANES), load(from + (6 + j) * LANES)};
+      transform_filter(g, columns[j]);
+    }
+    float* const to = in.transformed + channel * in.channel_step;
+    SECATEUR_UNROLL
+    for (int i = 0; i < 6; ++i) {
+      const Vec g[3] = {columns[0][i], columns[1][i], columns[2][i]};
+      Vec u[6];
+      transform_filter(g, u);
+      SECATEUR_UNROLL
+      for (int j = 0; j < 6; ++j) store(to + (6 * i + j) * in.point_step, u[j]);
+    }
+  }
+}
+
+// Where deinterleave() puts tiles of a vector, the other way round.
+constexpr std::int64_t tile_of_lane(std::int64_t lane) { return LANES / 4 * (lane % 4) + lane / 4; }
+
+void streamed_output(const StreamedOutput& in) {
+  for (std::int64_t place = 0; place < in.tiles; ++place) {
+    const float* const from = in.products + place * in.tile_step;
+    Vec rows[4][6];
+    SECATEUR_UNROLL
+    for (int j = 0; j < 6; ++j) {
+      Vec m[6];
+      SECATEUR_UNROLL
+      for (int i = 0; i < 6; ++i) m[i] = load(from + (6 * i + j) * in.products_step);
+      Vec y[4];
+      transform_output(m, y);
+      SECATEUR_UNROLL
+      for (int i = 0; i < 4; ++i) rows[i][j] = y[i];
+    }
+    float* const at = in.lines + (place / LANES * LANES + tile_of_lane(place % LANES)) * 4;
+    SECATEUR_UNROLL
+    for (int i = 0; i < 4; ++i) {
+      Vec y[4];
+      transform_output(rows[i], y);
+      SECATEUR_UNROLL
+      for (int j = 0; j < 4; ++j) y[j] = ninth(y[j]);
+      // Four numbers of each channel: of channels k, k + 4, ... in vector k.
+      interleave(y);
+      SECATEUR_UNROLL
+      for (int k = 0; k < 4; ++k) store_fours(at + (4 * k + i) * in.line_step, 16 * in.line_step, y[k]);
+    }
+  }
 }
 
 template <int OUT, int TAPS>

@@ -218,8 +218,9 @@ void check(const Case& c, const Setting& t, ConvolutionKernel kernel, Isa isa, c
   if (step == nullptr) return;
 
   const ConvolutionKernel whole = whole_width(kernel);
-  const bool tiled = whole == ConvolutionKernel::winograd || whole == ConvolutionKernel::winograd4;
-  const Transforms& transforms = whole == ConvolutionKernel::winograd4 ? LARGE_TILES
+  const bool large = whole == ConvolutionKernel::winograd4 || whole == ConvolutionKernel::winograd4_streamed;
+  const bool tiled = whole == ConvolutionKernel::winograd || large;
+  const Transforms& transforms = large ? LARGE_TILES
                                  : s.kernel_height == 5                ? WIDE_FILTERS
                                                                        : SMALL_TILES;
   const std::vector<double> tiles =

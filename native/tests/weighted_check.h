@@ -214,7 +214,7 @@ inline constexpr ConvolutionKernel CONVOLUTION_KERNELS[] = {
     ConvolutionKernel::panel_images,   ConvolutionKernel::depthwise,     ConvolutionKernel::winograd,
     ConvolutionKernel::winograd4,      ConvolutionKernel::sparse_columns_256, ConvolutionKernel::sparse_images_256,
     ConvolutionKernel::panel_columns_256, ConvolutionKernel::panel_images_256, ConvolutionKernel::winograd_256,
-    ConvolutionKernel::winograd4_256};
+    ConvolutionKernel::winograd4_256, ConvolutionKernel::winograd4_streamed};
 
 inline bool within_bound(float computed, double exact, double magnitude, double terms) {
   return std::fabs(static_cast<double>(computed) - exact) <= 2.0 * (terms + 4.0) * 0x1p-24 * magnitude + 1e-37;

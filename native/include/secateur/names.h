@@ -19,7 +19,8 @@ inline constexpr const char* CONVOLUTION_NAMES[] = {"sparse_columns", "sparse_im
                                                     "panel_columns_256",
                                                     "panel_images_256",
                                                     "winograd_256",
-                                                    "winograd4_256"};
+                                                    "winograd4_256",
+                                                    "winograd4_streamed"};
 inline constexpr const char* LINEAR_NAMES[] = {"inputs", "outputs", "dense",           "sparse_batch",
                                                "panel_batch", "sparse_batch_256", "panel_batch_256", "strips",
                                                "dense_batch"};

@@ -138,7 +138,8 @@ enum {
   SECATEUR_PANEL_IMAGES_256 = 10,
   SECATEUR_WINOGRAD_256 = 11,
   SECATEUR_WINOGRAD4_256 = 12,
-  SECATEUR_CONVOLUTION_KERNELS = 13 /* how many there are */
+  SECATEUR_WINOGRAD4_STREAMED = 13,
+  SECATEUR_CONVOLUTION_KERNELS = 14 /* how many there are */
 };
 
 /* A 1-D convolution has height 1. The padding at the bottom and the right follows from the output's size. Where there are

@@ -56,6 +56,7 @@ enum class ConvolutionKernel : std::uint8_t {
   panel_images_256,
   winograd_256,
   winograd4_256,
+  winograd4_streamed,  // of filters that stay as small as they are, and are transformed while the layer runs
 };
 
 // Itself, or the one that it is the narrow form of.

@@ -1,0 +1,286 @@
+#include "winograd_streamed.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <vector>
+
+#include "matrix_entries.h"
+#include "sizes.h"
+#include "weight_blocks.h"
+#include "winograd_tiles.h"
+
+namespace secateur {
+namespace {
+
+constexpr std::int64_t EIGHT = 8;
+constexpr std::int64_t TAPS = 9;
+constexpr std::int64_t POINTS = 36;
+// Of a run: every one transforms all filters again.
+constexpr std::int64_t RUN_TILES = 128;
+// Input channels at a time: their transformed filters stay in the second-level cache, and those of a point in the first.
+constexpr std::int64_t MOST_CHANNELS = 56;
+// Of them, those whose weights are packed together: positions are numbered in bytes.
+constexpr std::int64_t MOST_PACKED = 256 / TAPS;
+
+struct StreamedPlan {
+  WinogradTiles tiles;
+  std::int64_t lanes;
+  std::int64_t vectors;  // of tiles of a run
+  std::int64_t runs;
+  std::int64_t slice;   // output channels of an item
+  std::int64_t packed;  // input channels of a block of packed weights
+  std::int64_t part;    // and of whole such blocks that go at a time
+
+  std::int64_t group_in() const { return tiles.shape.in_channels / tiles.shape.groups; }
+  std::int64_t group_out() const { return tiles.shape.out_channels / tiles.shape.groups; }
+  std::int64_t parts() const { return ceil_div(group_in(), part); }
+  std::int64_t slices() const { return ceil_div(group_out(), slice); }
+  std::int64_t eights() const { return vectors * lanes / EIGHT; }
+};
+
+StreamedPlan plan_streamed(const ConvolutionShape& shape, const WeightedKernels& kernels) {
+  StreamedPlan plan{{shape, 4}, kernels.lanes, 0, 0, 0, 0, 0};
+  const std::int64_t all = ceil_div(plan.tiles.count(), plan.lanes);
+  plan.vectors = ceil_div(all, ceil_div(all, RUN_TILES / plan.lanes));
+  plan.runs = ceil_div(all, plan.vectors);
+  const std::int64_t parts = ceil_div(plan.group_in(), MOST_CHANNELS);
+  const std::int64_t blocks = ceil_div(ceil_div(plan.group_in(), parts), MOST_PACKED);
+  plan.packed = ceil_div(plan.group_in(), parts * blocks);
+  plan.part = blocks * plan.packed;
+  const std::int64_t whole = kernels.panel_pixels * plan.lanes;
+  plan.slice = std::min(whole, ceil_div(plan.group_out(), plan.lanes) * plan.lanes);
+  return plan;
+}
+
+WeightBlocks pack(const StreamedPlan& plan, const Matrix& weights) {
+  LanePlan filters;
+  filters.shape = plan.tiles.shape;
+  filters.block = plan.packed * TAPS;
+  filters.slice = plan.slice;
+  return pack_weights(weights, filters, 1);
+}
+
+// Eights of tiles that hold any of so many: they are not in their own order within a vector.
+std::int64_t eights_of(const StreamedPlan& plan, std::int64_t tiles) {
+  const std::int64_t last = (tiles - 1) % plan.lanes;  // of the last vector
+  const std::int64_t fours = plan.lanes / 4;
+  const std::int64_t lane = last >= fours ? plan.lanes - 1 : 4 * last;
+  return ((tiles - 1) / plan.lanes * plan.lanes + lane) / EIGHT + 1;
+}
+
+// Output channels of an item, and a part of its input channels.
+struct Part {
+  std::int64_t group, slice, outputs, first, inputs;
+};
+
+class StreamedWinograd final : public WeightedStep {
+ public:
+  StreamedWinograd(const WeightedKernels& kernels, const StreamedPlan& plan, const Matrix& weights, const LayerRefs& refs)
+      : kernels_(kernels),
+        plan_(plan),
+        refs_(refs),
+        weights_(pack(plan, weights)),
+        counts_(walk_counts(plan.part)),
+        last_counts_(walk_counts(plan.group_in() - (plan.parts() - 1) * plan.part)),
+        indices_(walk_indices(plan.part)),
+        last_indices_(walk_indices(plan.group_in() - (plan.parts() - 1) * plan.part)) {
+    for (std::int64_t i = 0; i < plan.part; ++i) offsets_.push_back(static_cast<std::int32_t>(floats(i * plan.slice)));
+    for (std::int64_t i = 0; i < kernels.panel_pixels; ++i) {
+      pixels_.push_back(static_cast<std::int32_t>(floats(i * plan.lanes)));
+    }
+  }
+
+  std::size_t packed_bytes() const noexcept override { return weights_.bytes; }
+  std::int64_t items() const noexcept override { return plan_.runs * plan_.tiles.shape.groups * plan_.slices(); }
+  std::size_t scratch_bytes() const noexcept override {
+    Carver sizes(nullptr);
+    carve(sizes);
+    return sizes.taken();
+  }
+
+  void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte* scratch) const noexcept override {
+    Carver parts(scratch);
+    const Scratch s = carve(parts);
+    std::int64_t transformed = -1;
+    for (std::int64_t item = begin; item < end; ++item) {
+      // Slices go fastest: neighbours share the transformed input.
+      const std::int64_t input = item / plan_.slices();
+      const std::int64_t group = input % plan_.tiles.shape.groups;
+      const std::int64_t run = input / plan_.tiles.shape.groups;
+      if (input != transformed) transform_input(run, group, memory, s);
+      transformed = input;
+      const std::int64_t slice = item % plan_.slices();
+      const std::int64_t outputs = std::min(plan_.slice, plan_.group_out() - slice * plan_.slice);
+      for (std::int64_t first = 0; first < plan_.group_in(); first += plan_.part) {
+        const Part part{group, slice, outputs, first, std::min(plan_.part, plan_.group_in() - first)};
+        transform_filters(part, s);
+        multiply(part, run, s);
+      }
+      finish(run, group, slice, outputs, memory, s);
+    }
+  }
+
+ private:
+  struct Scratch {
+    LineCopy* copies;    // of the input
+    LineCopy* finished;  // of the output
+    float* lines;        // of the input, then of the output
+    float* tiles;        // [parts][points][eights][input channels][8]
+    float* filters;      // [input channels of a block][taps][lanes]
+    float* widened;
+    float* transformed;  // [points][input channels of a part][output channels of a slice]
+    float* products;     // [points][tiles][output channels of a slice]
+  };
+
+  std::vector<std::uint16_t> walk_counts(std::int64_t inputs) const {
+    return std::vector<std::uint16_t>(static_cast<std::size_t>(plan_.eights()), static_cast<std::uint16_t>(inputs));
+  }
+  std::vector<std::uint8_t> walk_indices(std::int64_t inputs) const {
+    std::vector<std::uint8_t> out(static_cast<std::size_t>(plan_.eights() * inputs));
+    for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<std::uint8_t>(static_cast<std::int64_t>(i) % inputs);
+    return out;
+  }
+
+  std::int64_t width() const noexcept { return plan_.vectors * plan_.lanes; }  // tiles of a line
+  std::int64_t line_step() const noexcept { return width() * plan_.tiles.side; }
+  std::int64_t first_tile(std::int64_t run) const noexcept { return run * width(); }
+  std::int64_t tile_count(std::int64_t run) const noexcept {
+    return std::min(width(), plan_.tiles.count() - first_tile(run));
+  }
+  // Floats from point to point: not a whole number of pages, as what lies pages apart shares a set of the caches.
+  std::int64_t tiles_step() const noexcept { return plan_.eights() * plan_.part * EIGHT + plan_.lanes; }
+  std::int64_t filters_step() const noexcept { return plan_.part * plan_.slice + plan_.lanes; }
+  std::int64_t products_step() const noexcept { return width() * product_step() + plan_.lanes; }
+  // From tile to tile: what the panels' kernel leaves room for.
+  std::int64_t product_step() const noexcept { return kernels_.panel_pixels * plan_.lanes; }
+
+  Scratch carve(Carver& parts) const noexcept {
+    const WinogradTiles& t = plan_.tiles;
+    const std::int64_t stretches = t.stretches(width());
+    const std::int64_t lines = std::max(t.reach() * t.shifts(), t.side * plan_.lanes);
+    Scratch s;
+    s.copies = parts.take<LineCopy>(static_cast<std::size_t>(t.reach() * t.shifts() * stretches));
+    s.finished = parts.take<LineCopy>(static_cast<std::size_t>(t.side * stretches));
+    s.lines = parts.take<float>(static_cast<std::size_t>(lines * line_step()));
+    s.tiles = parts.take<float>(static_cast<std::size_t>(plan_.parts() * POINTS * tiles_step()));
+    s.filters = parts.take<float>(static_cast<std::size_t>(plan_.packed * TAPS * plan_.lanes));
+    s.widened = parts.take<float>(weights_.type == ValueType::float32 ? 0 : static_cast<std::size_t>(weights_.longest));
+    s.transformed = parts.take<float>(static_cast<std::size_t>(POINTS * filters_step()));
+    s.products = parts.take<float>(static_cast<std::size_t>(POINTS * products_step()));
+    return s;
+  }
+
+  void transform_input(std::int64_t run, std::int64_t group, const Memory& memory, const Scratch& s) const noexcept {
+    const WinogradTiles& t = plan_.tiles;
+    const std::int64_t plane = t.shape.in_height * t.shape.in_width;
+    // Outside the image everything stays zero, whatever the channel.
+    std::memset(s.lines, 0, static_cast<std::size_t>(floats(t.reach() * t.shifts() * line_step())));
+    WinogradInput in{};
+    in.source_step = plane;
+    in.copies = s.copies;
+    in.copy_count = input_lines(t, first_tile(run), tile_count(run), width(), s.copies);
+    in.lines = s.lines;
+    in.line_step = line_step();
+    in.vectors = ceil_div(tile_count(run), plan_.lanes);
+    in.channel_step = EIGHT;
+    in.point_step = tiles_step();
+    for (std::int64_t part = 0; part < plan_.parts(); ++part) {
+      const std::int64_t first = part * plan_.part;
+      in.channels = std::min(plan_.part, plan_.group_in() - first);
+      in.source = memory.read<float>(refs_.source) + (group * plan_.group_in() + first) * plane;
+      in.eight_step = in.channels * EIGHT;
+      in.tiles = s.tiles + part * POINTS * tiles_step();
+      kernels_.streamed.input(in);
+    }
+  }
+
+  void transform_filters(const Part& part, const Scratch& s) const noexcept {
+    for (std::int64_t first = 0; first < part.inputs; first += plan_.packed) {
+      for (std::int64_t output = 0; output < part.outputs; output += plan_.lanes) {
+        spread(part, (part.first + first) / plan_.packed, output, s);
+        kernels_.streamed.filters({s.filters, std::min(plan_.packed, part.inputs - first),
+                                   s.transformed + first * plan_.slice + output, plan_.slice, filters_step()});
+      }
+    }
+  }
+
+  // The weights of a vector of output channels and a block of input channels, as if there were no zeros among them.
+  void spread(const Part& part, std::int64_t block, std::int64_t output, const Scratch& s) const noexcept {
+    const std::int64_t end = std::min(output + plan_.lanes, part.outputs);
+    const std::uint16_t* const counts =
+        weights_.counts + (part.group * weights_.blocks + block) * weights_.panels + part.slice * plan_.slice;
+    const std::int64_t start = weights_.starts[weights_.start_index(part.group, block, part.slice)] +
+                               std::accumulate(counts, counts + output, std::int64_t{0});
+    const std::byte* const stored = weights_.values + start * value_bytes(weights_.type);
+    const float* value = reinterpret_cast<const float*>(stored);
+    if (weights_.type != ValueType::float32) {
+      const std::int64_t count = std::accumulate(counts + output, counts + end, std::int64_t{0});
+      kernels_.widen(stored, weights_.type, count, s.widened);
+      value = s.widened;
+    }
+    const std::uint8_t* index = weights_.indices + start;
+    std::memset(s.filters, 0, static_cast<std::size_t>(floats(plan_.packed * TAPS * plan_.lanes)));
+    for (std::int64_t channel = output; channel < end; ++channel) {
+      float* const lane = s.filters + (channel - output);
+      for (const std::uint8_t* const last = index + counts[channel]; index < last; ++index, ++value) {
+        lane[*index * plan_.lanes] = *value;
+      }
+    }
+  }
+
+  void multiply(const Part& part, std::int64_t run, const Scratch& s) const noexcept {
+    const bool full = part.inputs == plan_.part;
+    const float* const tiles = s.tiles + part.first / plan_.part * POINTS * tiles_step();
+    const std::int64_t eights = eights_of(plan_, tile_count(run));
+    const std::int64_t vectors = ceil_div(part.outputs, plan_.lanes);
+    for (std::int64_t point = 0; point < POINTS; ++point) {
+      kernels_.panel({tiles + point * tiles_step(), (full ? indices_ : last_indices_).data(),
+                      (full ? counts_ : last_counts_).data(), offsets_.data(), s.transformed + point * filters_step(),
+                      pixels_.data(), 1, kernels_.panel_pixels, vectors, 0, s.products + point * products_step(), eights,
+                      part.first == 0});
+    }
+  }
+
+  void finish(std::int64_t run, std::int64_t group, std::int64_t slice, std::int64_t outputs, const Memory& memory,
+              const Scratch& s) const noexcept {
+    const WinogradTiles& t = plan_.tiles;
+    const std::int64_t plane = t.shape.out_height * t.shape.out_width;
+    const std::int64_t count = output_lines(t, first_tile(run), tile_count(run), width(), s.finished);
+    const float* const bias = memory.read<float>(refs_.bias);
+    const float* const residual = memory.read<float>(refs_.residual);
+    float* const output = memory.write<float>(refs_.output);
+    for (std::int64_t first = 0; first < outputs; first += plan_.lanes) {
+      const std::int64_t tiles = eights_of(plan_, tile_count(run)) * EIGHT;
+      kernels_.streamed.output({s.products + first, products_step(), product_step(), tiles, s.lines, line_step()});
+      for (std::int64_t channel = 0; channel < std::min(plan_.lanes, outputs - first); ++channel) {
+        const std::int64_t out = group * plan_.group_out() + slice * plan_.slice + first + channel;
+        const float* const lines = s.lines + channel * t.side * line_step();
+        for (const LineCopy* line = s.finished; line < s.finished + count; ++line) {
+          const std::int64_t to = out * plane + line->to;
+          kernels_.finish({lines + line->from, nullptr, residual == nullptr ? nullptr : residual + to, output + to,
+                           line->count, bias == nullptr ? 0.0f : bias[out], refs_.activation});
+        }
+      }
+    }
+  }
+
+  const WeightedKernels& kernels_;
+  const StreamedPlan plan_;
+  const LayerRefs refs_;
+  const WeightBlocks weights_;
+  const std::vector<std::uint16_t> counts_, last_counts_;
+  const std::vector<std::uint8_t> indices_, last_indices_;
+  std::vector<std::int32_t> offsets_, pixels_;
+};
+
+}  // namespace
+
+bool streamed_winograd_applicable(const WeightedKernels& kernels) { return kernels.panel_channels == EIGHT; }
+
+std::unique_ptr<WeightedStep> make_streamed_winograd(const WeightedKernels& kernels, const ConvolutionShape& shape,
+                                                     const Matrix& weights, const LayerRefs& refs) {
+  return std::make_unique<StreamedWinograd>(kernels, plan_streamed(shape, kernels), weights, refs);
+}
+
+}  // namespace secateur
