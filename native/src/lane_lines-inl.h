@@ -213,6 +213,15 @@ void pool_band(const PoolBand& band) {
   }
 }
 
+void pair_maxima(const float* upper, const float* lower, float* maxima, std::int64_t count) {
+  for (std::int64_t i = 0; i < count; i += LANES) {
+    const Vec left = max(load_even(upper + 2 * i), load_even(lower + 2 * i));
+    const Vec right = max(load_even(upper + 2 * i + 1), load_even(lower + 2 * i + 1));
+    const Vec most = max(left, right);
+    count - i >= LANES ? store(maxima + i, most) : store_first(maxima + i, count - i, most);
+  }
+}
+
 void widen(const void* values, ValueType type, std::int64_t count, float* out) {
   if (type == ValueType::float32) {
     std::memcpy(out, values, static_cast<std::size_t>(count) * sizeof(float));

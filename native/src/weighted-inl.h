@@ -37,6 +37,7 @@ constexpr WeightedKernels list_kernels() {
   kernels.unpack = &unpack_lines;
   kernels.finish = &finish_line;
   kernels.pool = &pool_band;
+  kernels.pairs = &pair_maxima;
   kernels.look_up = &look_up;
   kernels.widen = &widen;
   kernels.scatter = &scatter_lines;

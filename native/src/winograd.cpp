@@ -8,6 +8,7 @@
 #include "caches.h"
 #include "sizes.h"
 #include "winograd_filters.h"
+#include "winograd_finish.h"
 #include "winograd_tiles.h"
 
 namespace secateur {
@@ -54,9 +55,9 @@ class Winograd final : public WeightedStep {
   Winograd(const WinogradTiles& tiles, const WeightedKernels& kernels, const LanePlan& products, WeightBlocks filters,
            const LayerRefs& refs)
       : tiles_(tiles),
-        kernels_(kernels),
         transforms_(kernels.winograd[tiles.side == 4 ? 1 : tiles.taps() == 3 ? 0 : 2]),
         product_(kernels, products, std::move(filters), true),
+        finish_(tiles, kernels, refs),
         refs_(refs) {}
 
   std::size_t packed_bytes() const noexcept override { return product_.bytes(); }
@@ -117,7 +118,7 @@ class Winograd final : public WeightedStep {
     Scratch s;
     s.copies = parts.take<LineCopy>(static_cast<std::size_t>(tiles_.reach() * tiles_.shifts() * tiles_.stretches(width())));
     s.finished = parts.take<LineCopy>(static_cast<std::size_t>(tiles_.side * tiles_.stretches(width())));
-    s.lines = parts.take<float>(static_cast<std::size_t>(lines * width() * tiles_.side));
+    s.lines = parts.take<float>(static_cast<std::size_t>(lines * width() * tiles_.side + WinogradFinish::SLACK));
     s.tiles = parts.take<float>(static_cast<std::size_t>(tiles_.points() * tiles_step()));
     s.products = parts.take<float>(static_cast<std::size_t>(tiles_.points() * products_step()));
     s.product = product_.carve(parts);
@@ -154,37 +155,29 @@ class Winograd final : public WeightedStep {
   void finish(std::int64_t run, std::int64_t group, std::int64_t slice, const Memory& memory,
               const Scratch& s) const noexcept {
     const Band& band = product_.band(run);
-    const std::int64_t plane = tiles_.shape.out_height * tiles_.shape.out_width;
     const std::int64_t line_step = width() * tiles_.side;
-    const std::int64_t count = output_lines(tiles_, first_tile(run), tile_count(run), width(), s.finished);
+    const std::int64_t count = finish_.runs(first_tile(run), tile_count(run), width(), s.finished);
     const std::int64_t channels = std::min(plan().slice, group_out() - slice * plan().slice);
-    const float* const bias = memory.read<float>(refs_.bias);
-    const float* const residual = memory.read<float>(refs_.residual);
-    float* const output = memory.write<float>(refs_.output);
     for (std::int64_t channel = 0; channel < channels; ++channel) {
-      const std::int64_t out = group * group_out() + slice * plan().slice + channel;
       transforms_.output({s.products, products_step(), band.places.data(), band.steps.data(), channel, vectors(run), s.lines,
                           line_step});
-      for (const LineCopy* line = s.finished; line < s.finished + count; ++line) {
-        const std::int64_t to = out * plane + line->to;
-        kernels_.finish({s.lines + line->from, nullptr, residual == nullptr ? nullptr : residual + to, output + to,
-                         line->count, bias == nullptr ? 0.0f : bias[out], refs_.activation});
-      }
+      finish_.channel(group * group_out() + slice * plan().slice + channel, s.lines, line_step, s.finished, count, memory);
     }
   }
 
   const WinogradTiles tiles_;
-  const WeightedKernels& kernels_;
   const WinogradTransforms transforms_;
   const LaneProduct product_;
+  const WinogradFinish finish_;
   const LayerRefs refs_;
 };
 
 }  // namespace
 
 bool winograd_applicable(int side, const ConvolutionShape& s) {
+  const bool windows = !s.pooled() || (s.pool_height == 2 && s.pool_width == 2);
   const bool size = s.kernel_height == 3 || (side == 2 && s.kernel_height == 5);
-  return size && s.kernel_width == s.kernel_height && s.stride_height == 1 && s.stride_width == 1 &&
+  return windows && size && s.kernel_width == s.kernel_height && s.stride_height == 1 && s.stride_width == 1 &&
          s.dilation_height == 1 && s.dilation_width == 1;
 }
 

@@ -8,6 +8,7 @@
 #include "matrix_entries.h"
 #include "sizes.h"
 #include "weight_blocks.h"
+#include "winograd_finish.h"
 #include "winograd_tiles.h"
 
 namespace secateur {
@@ -80,6 +81,7 @@ class StreamedWinograd final : public WeightedStep {
       : kernels_(kernels),
         plan_(plan),
         refs_(refs),
+        finish_(plan.tiles, kernels, refs),
         weights_(pack(plan, weights)),
         counts_(walk_counts(plan.part)),
         last_counts_(walk_counts(plan.group_in() - (plan.parts() - 1) * plan.part)),
@@ -162,7 +164,7 @@ class StreamedWinograd final : public WeightedStep {
     Scratch s;
     s.copies = parts.take<LineCopy>(static_cast<std::size_t>(t.reach() * t.shifts() * stretches));
     s.finished = parts.take<LineCopy>(static_cast<std::size_t>(t.side * stretches));
-    s.lines = parts.take<float>(static_cast<std::size_t>(lines * line_step()));
+    s.lines = parts.take<float>(static_cast<std::size_t>(lines * line_step() + WinogradFinish::SLACK));
     s.tiles = parts.take<float>(static_cast<std::size_t>(plan_.parts() * POINTS * tiles_step()));
     s.filters = parts.take<float>(static_cast<std::size_t>(plan_.packed * TAPS * plan_.lanes));
     s.widened = parts.take<float>(weights_.type == ValueType::float32 ? 0 : static_cast<std::size_t>(weights_.longest));
@@ -244,23 +246,13 @@ class StreamedWinograd final : public WeightedStep {
 
   void finish(std::int64_t run, std::int64_t group, std::int64_t slice, std::int64_t outputs, const Memory& memory,
               const Scratch& s) const noexcept {
-    const WinogradTiles& t = plan_.tiles;
-    const std::int64_t plane = t.shape.out_height * t.shape.out_width;
-    const std::int64_t count = output_lines(t, first_tile(run), tile_count(run), width(), s.finished);
-    const float* const bias = memory.read<float>(refs_.bias);
-    const float* const residual = memory.read<float>(refs_.residual);
-    float* const output = memory.write<float>(refs_.output);
+    const std::int64_t count = finish_.runs(first_tile(run), tile_count(run), width(), s.finished);
+    const std::int64_t tiles = eights_of(plan_, tile_count(run)) * EIGHT;
     for (std::int64_t first = 0; first < outputs; first += plan_.lanes) {
-      const std::int64_t tiles = eights_of(plan_, tile_count(run)) * EIGHT;
       kernels_.streamed.output({s.products + first, products_step(), product_step(), tiles, s.lines, line_step()});
       for (std::int64_t channel = 0; channel < std::min(plan_.lanes, outputs - first); ++channel) {
-        const std::int64_t out = group * plan_.group_out() + slice * plan_.slice + first + channel;
-        const float* const lines = s.lines + channel * t.side * line_step();
-        for (const LineCopy* line = s.finished; line < s.finished + count; ++line) {
-          const std::int64_t to = out * plane + line->to;
-          kernels_.finish({lines + line->from, nullptr, residual == nullptr ? nullptr : residual + to, output + to,
-                           line->count, bias == nullptr ? 0.0f : bias[out], refs_.activation});
-        }
+        finish_.channel(group * plan_.group_out() + slice * plan_.slice + first + channel,
+                        s.lines + channel * plan_.tiles.side * line_step(), line_step(), s.finished, count, memory);
       }
     }
   }
@@ -268,6 +260,7 @@ class StreamedWinograd final : public WeightedStep {
   const WeightedKernels& kernels_;
   const StreamedPlan plan_;
   const LayerRefs refs_;
+  const WinogradFinish finish_;
   const WeightBlocks weights_;
   const std::vector<std::uint16_t> counts_, last_counts_;
   const std::vector<std::uint8_t> indices_, last_indices_;

@@ -31,13 +31,15 @@ std::int64_t output_lines(const WinogradTiles& tiles, std::int64_t first, std::i
   const std::int64_t side = tiles.side;
   LineCopy* next = copies;
   tiles.each_stretch(first, count, [&](const TileStretch& stretch) {
-    const std::int64_t image = stretch.image * s.out_channels * s.out_height * s.out_width;
-    const std::int64_t x = stretch.column * side;
-    const std::int64_t pixels = std::min(stretch.count * side, s.out_width - x);
-    const std::int64_t rows = std::min(side, s.out_height - stretch.row * side);
-    for (std::int64_t i = 0; i < rows; ++i) {
-      const std::int64_t y = stretch.row * side + i;
-      *next++ = {(i * width + stretch.at) * side, image + y * s.out_width + x, pixels};
+    const std::int64_t window = s.pool_height;
+    const std::int64_t image = stretch.image * s.out_channels * s.pooled_height() * s.pooled_width();
+    const std::int64_t x = stretch.column * side / window;
+    const std::int64_t pixels = std::min(stretch.count * side / window, s.pooled_width() - x);
+    if (pixels <= 0) return;
+    for (std::int64_t i = 0; i < side / window; ++i) {
+      const std::int64_t y = stretch.row * side / window + i;
+      if (y >= s.pooled_height()) break;
+      *next++ = {(i * window * width + stretch.at) * side, image + y * s.pooled_width() + x, pixels};
     }
   });
   return next - copies;

@@ -51,6 +51,7 @@ std::int64_t input_lines(const WinogradTiles& tiles, std::int64_t first, std::in
                          LineCopy* copies);
 
 // And of a channel of the output, from the lines [row of the tile] of the sums; there are no more than side * stretches.
+// With pool windows of 2x2 it is from two lines each, and counts are of windows.
 std::int64_t output_lines(const WinogradTiles& tiles, std::int64_t first, std::int64_t count, std::int64_t width,
                           LineCopy* copies);
 

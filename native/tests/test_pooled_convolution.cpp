@@ -113,9 +113,12 @@ void check_all(const Case& c, std::int64_t images, std::mt19937& random) {
       const std::string what = std::string("pooled ") + c.what + " x" + std::to_string(images) + " " +
                                CONVOLUTION_NAMES[static_cast<int>(kernel)] + " " + name(isa);
       const ConvolutionKernel whole = whole_width(kernel);
-      const bool lanes = whole < ConvolutionKernel::depthwise && (whole == kernel || isa == Isa::avx512);
-      const bool of_images = whole == ConvolutionKernel::sparse_images || whole == ConvolutionKernel::panel_images;
-      expect(applicable(kernel, s, isa) == (lanes && (!of_images || images > 1)), what + ": applicable?");
+      ConvolutionShape alone = s;
+      alone.pool_height = alone.pool_width = 1;
+      // Winograd's tiles hold whole windows of 2x2.
+      const bool pools = whole < ConvolutionKernel::depthwise ||
+                         (whole != ConvolutionKernel::depthwise && s.pool_height == 2 && s.pool_width == 2);
+      expect(applicable(kernel, s, isa) == (pools && applicable(kernel, alone, isa)), what + ": applicable?");
       if (!applicable(kernel, s, isa)) continue;
       check(kernel, s, isa, weights.view, x, bias, {ActivationKind::relu, 0, 0}, what + " relu");
       if (images > 9) continue;

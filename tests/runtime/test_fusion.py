@@ -25,7 +25,7 @@ CONVOLUTION = Convolution(
     bias="b",
     activation=Activation("relu"),
 )
-COLUMNS = ("sparse_columns", "panel_columns")
+COLUMNS = ("sparse_columns", "panel_columns", "winograd", "winograd4")
 IMAGES = ("sparse_images", "panel_images")
 
 
@@ -75,7 +75,8 @@ def test_a_pool_within_a_convolution_changes_no_bit(kernel: str, batch: int) -> 
 
 
 def test_a_kernel_that_cannot_pool_leaves_the_pool_alone() -> None:
-    program = Program(pooled(), kernels={"conv": "winograd"})
+    threes = replace(POOL, kernel=(3, 3), strides=(3, 3))
+    program = Program(pooled(pool=threes, after=(4, 3)), kernels={"conv": "winograd"})
     assert len(native_steps(program, 2)) == 2
 
 
