@@ -1,4 +1,4 @@
-"""The README's tables, made from the committed results: ``python -m benchmarks.readme``."""
+"""The tables of the README and docs/runtime.md, from the committed results: ``python -m benchmarks.readme``."""
 
 from __future__ import annotations
 
@@ -9,11 +9,14 @@ from typing import Any
 
 from benchmarks.readme_cifar import accuracy_rows
 from benchmarks.readme_runtime import disagreeing, latency_rows, size_rows
+from benchmarks.readme_sweep import EVEN, slower, sweep_rows
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN = "<!-- results: made by `python -m benchmarks.readme` from benchmarks/results/ -->\n"
 END = "<!-- end of results -->\n"
+RUNTIME = ROOT / "docs" / "runtime.md"
+SWEEPS = ("sweep", "sweep-avx512")  # the same layers on two machines
 _BENCHES = ("bench-paper", "bench-paper-avx512")  # the same suite on two machines
 _RECIPES = {
     "lenet-300-100": "the paper's: 12x, 1.64 -> 1.59 %",
@@ -51,6 +54,38 @@ def write_readme() -> None:
     head, _, rest = text.partition(BEGIN)
     _, _, tail = rest.partition(END)
     readme.write_text(head + BEGIN + results_section() + END + tail, encoding="utf-8")
+
+
+def sweep_section(name: str, results: Path = RESULTS) -> str:
+    """Everything between the markers of a table of single layers.
+
+    Args:
+        name: That of the result.
+        results: The folder of the committed JSON files.
+
+    Returns:
+        Markdown.
+    """
+    rows = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))["rows"]
+    below, points = slower(rows)
+    counted = f"{below} of {points} points are slower than dense (below {EVEN}, bold)."
+    return f"{_table(*sweep_rows(rows))}\n{counted}\n"
+
+
+def sweep_markers(name: str) -> tuple[str, str]:
+    """The lines around the table of a result, by its name."""
+    return f"<!-- {name}: made by `python -m benchmarks.readme` -->\n", f"<!-- end of {name} -->\n"
+
+
+def write_runtime() -> None:
+    """Put the tables of single layers into docs/runtime.md."""
+    text = RUNTIME.read_text(encoding="utf-8")
+    for name in SWEEPS:
+        begin, end = sweep_markers(name)
+        head, _, rest = text.partition(begin)
+        _, _, tail = rest.partition(end)
+        text = head + begin + sweep_section(name) + end + tail
+    RUNTIME.write_text(text, encoding="utf-8")
 
 
 def _load(results: Path, name: str) -> Mapping[str, Any] | None:
@@ -246,3 +281,4 @@ def _overhead(results: Path) -> str:
 
 if __name__ == "__main__":
     write_readme()
+    write_runtime()

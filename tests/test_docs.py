@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from benchmarks.readme import BEGIN, END, results_section
+from benchmarks.readme import BEGIN, END, RUNTIME, SWEEPS, results_section, sweep_markers, sweep_section
 
 from secateur.cli.main import main
 from secateur.recipes.builtin import RECIPES
@@ -71,6 +71,15 @@ def test_numbers_of_the_readme_come_from_committed_results() -> None:
     section, end, _ = rest.partition(END)
     assert end
     assert section == results_section(), "run `python -m benchmarks.readme`"
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_numbers_of_the_runtime_come_from_committed_results(name: str) -> None:
+    begin, end = sweep_markers(name)
+    _, _, rest = RUNTIME.read_text(encoding="utf-8").partition(begin)
+    section, found, _ = rest.partition(end)
+    assert found
+    assert section == sweep_section(name), "run `python -m benchmarks.readme`"
 
 
 def test_links_of_the_documents_lead_somewhere() -> None:

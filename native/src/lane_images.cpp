@@ -61,17 +61,23 @@ void LaneImages::pack(const LaneUnit& unit, const Memory& memory, float* packed)
   lines.channels = plan_.group_in();
   lines.source_step = plane;
   lines.packed_step = plan_.plane() * plan_.lanes;
+  // What does not depend on the row: divisions, which cost small layers a tenth of their time.
+  std::int64_t first_rows[MAX_LANES], widths[MAX_LANES], starts[MAX_LANES];
+  for (std::int64_t lane = 0; lane < plan_.lanes; ++lane) {
+    const std::int64_t image = image_of(unit, lane);
+    const std::int64_t x = lane % plan_.lane_columns * plan_.region_columns * shape.stride_width - shape.pad_left;
+    first_rows[lane] = row_of(unit, lane) * shape.stride_height - shape.pad_top;
+    widths[lane] = image < shape.images ? std::min(lines.count, shape.in_width - x) : 0;
+    starts[lane] = (image * shape.in_channels + unit.group * plan_.group_in()) * plane + x;
+    lines.begin[lane] = std::max<std::int64_t>(0, -x);
+  }
   const std::int64_t rows = plan_.window_rows(band_rows(unit));
   for (std::int64_t row = 0; row < rows; ++row) {
     if (!used_rows_[static_cast<std::size_t>(row)]) continue;
     for (std::int64_t lane = 0; lane < plan_.lanes; ++lane) {
-      const std::int64_t image = image_of(unit, lane);
-      const std::int64_t y = row_of(unit, lane) * shape.stride_height - shape.pad_top + row;
-      const std::int64_t x = lane % plan_.lane_columns * plan_.region_columns * shape.stride_width - shape.pad_left;
-      const bool inside = image < shape.images && y >= 0 && y < shape.in_height;
-      lines.begin[lane] = std::max<std::int64_t>(0, -x);
-      lines.end[lane] = inside ? std::min(lines.count, shape.in_width - x) : 0;
-      lines.starts[lane] = (image * shape.in_channels + unit.group * plan_.group_in()) * plane + y * shape.in_width + x;
+      const std::int64_t y = first_rows[lane] + row;
+      lines.end[lane] = y >= 0 && y < shape.in_height ? widths[lane] : 0;
+      lines.starts[lane] = starts[lane] + y * shape.in_width;
     }
     lines.packed = packed + row * plan_.pitch() * plan_.lanes;
     kernels_.pack(lines);
@@ -118,29 +124,41 @@ void LaneImages::finish(const LaneUnit& unit, const Memory& memory, const LaneSu
   const std::int64_t pixels = whole ? band * columns : columns;
   const float* const residual = memory.read<float>(refs_.residual);
   float* const output = memory.write<float>(refs_.output);
+  // What does not depend on the channel: divisions, which cost small layers a tenth of their time.
+  struct Region {
+    std::int64_t line, y, to;
+  };
+  Region regions[MAX_LANES];
+  std::int64_t count = 0;
+  for (std::int64_t lane = 0; lane < plan_.lanes; lane += plan_.lane_columns) {
+    const std::int64_t image = image_of(unit, lane);
+    const std::int64_t y = row_of(unit, lane) / shape.pool_height;
+    if (image >= shape.images || y >= height) continue;
+    regions[count++] = {lane * pixels, y, (image * shape.out_channels * height + y) * width};
+  }
   for (std::int64_t channel = 0; channel < channels(unit); ++channel) {
     const std::int64_t out = unit.group * plan_.group_out() + unit.slice * plan_.slice + channel;
     for (std::int64_t run = 0; run < runs; ++run) {
       kernels_.unpack(
           {from.floats, from.places + run * pixels, from.steps + run * pixels, channel, pixels, line, pixels});
-      for (std::int64_t lane = 0; lane < plan_.lanes; lane += plan_.lane_columns) {
-        const std::int64_t image = image_of(unit, lane);
-        const std::int64_t y = row_of(unit, lane) / shape.pool_height + run;
-        if (image >= shape.images || y >= height) continue;
-        const std::int64_t to = ((image * shape.out_channels + out) * height + y) * width;
+      for (const Region* region = regions; region < regions + count; ++region) {
+        const std::int64_t y = region->y + run;
+        if (y >= height) continue;
+        const float* const sums_line = line + region->line;
+        const std::int64_t to = region->to + (out * height + run) * width;
         const float* const added = residual == nullptr ? nullptr : residual + to;
         const float offset = bias == nullptr ? no_bias : bias[out];
         // Regions may be wider than the output where they were rounded up: then a row ends before its line does.
         if (whole && columns != width) {
           for (std::int64_t r = 0; r < std::min(band, height - y); ++r) {
             const std::int64_t at = r * width;
-            kernels_.finish({line + lane * pixels + r * columns, nullptr, added == nullptr ? nullptr : added + at,
+            kernels_.finish({sums_line + r * columns, nullptr, added == nullptr ? nullptr : added + at,
                              output + to + at, width, offset, activation});
           }
           continue;
         }
         const std::int64_t rows = whole ? std::min(band, height - y) : 1;
-        kernels_.finish({line + lane * pixels, nullptr, added, output + to, rows * width, offset, activation});
+        kernels_.finish({sums_line, nullptr, added, output + to, rows * width, offset, activation});
       }
     }
   }

@@ -8,7 +8,7 @@ namespace secateur::SECATEUR_ISA {
 namespace {
 
 // Some channels times some pixels; sums of pixels lie as those of a full group do.
-template <int PIXELS>
+template <int PIXELS, bool AHEAD = false>
 void panel_group(const PanelTile& tile, const float* value, const std::uint8_t* indices, std::int64_t count,
                  std::int64_t group, float* sums) {
   constexpr int P = PANEL_CHANNELS;
@@ -25,6 +25,10 @@ void panel_group(const PanelTile& tile, const float* value, const std::uint8_t* 
   }
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t offset = tile.offsets[indices[i]];
+    if constexpr (AHEAD) {
+      SECATEUR_UNROLL
+      for (int s = 0; s < PIXELS; ++s) __builtin_prefetch(tile.ahead + (i * PIXELS + s) * LANES, 0, 2);
+    }
     Vec x[PIXELS];
     SECATEUR_UNROLL
     for (int s = 0; s < PIXELS; ++s) x[s] = load(reinterpret_cast<const float*>(pixel[s] + offset));
@@ -61,7 +65,12 @@ void panel_tile(const PanelTile& tile) {
     switch (tile.last) {
       case 1: panel_group<1>(tile, values, indices, count, tile.groups - 1, sums); break;
       case 2: panel_group<2>(tile, values, indices, count, tile.groups - 1, sums); break;
-      default: panel_group<PANEL_PIXELS>(tile, values, indices, count, tile.groups - 1, sums);
+      default:
+        if (tile.ahead != nullptr && panel + 1 == tile.panels) {
+          panel_group<PANEL_PIXELS, true>(tile, values, indices, count, tile.groups - 1, sums);
+        } else {
+          panel_group<PANEL_PIXELS>(tile, values, indices, count, tile.groups - 1, sums);
+        }
     }
     values += count * PANEL_CHANNELS;
     indices += count;
