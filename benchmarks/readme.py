@@ -1,4 +1,4 @@
-"""The tables of the README and docs/runtime.md, from the committed results: ``python -m benchmarks.readme``."""
+"""Tables of the README and docs/runtime.md, from the committed results: ``python -m benchmarks.readme``."""
 
 from __future__ import annotations
 
