@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from typing import Any
@@ -165,6 +166,28 @@ def test_a_mask_that_differs_ends_the_run_on_every_process_and_is_named() -> Non
     assert "fc2.weight" in ended[0].error
     assert "process 1 of" not in ended[0].error
     assert "Nothing of this cut was kept" in ended[0].error
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "said"),
+    [
+        (
+            "Gloo connectFullMesh failed with [/gloo/transport/pair.cc:553] Connection closed by peer. This",
+            PeerError,
+            "did not find each other (Gloo connectFullMesh failed with Connection closed by peer). Check",
+        ),
+        ("a mistake of another kind", RuntimeError, "a mistake of another kind"),
+    ],
+)
+def test_what_goes_wrong_before_processes_have_met(
+    monkeypatch: pytest.MonkeyPatch, raised: str, kind: type[Exception], said: str
+) -> None:
+    def meet(**_: object) -> None:
+        raise RuntimeError(raised)
+
+    monkeypatch.setattr("secateur.training.processes.PartialState", meet)
+    with pytest.raises(kind, match=re.escape(said)):
+        join()
 
 
 def wait_for(what: str) -> None:

@@ -240,7 +240,9 @@ def join(patience: timedelta = _PATIENCE) -> Processes:
     cpu = parse_flag_from_env("ACCELERATE_USE_CPU") or not has_accelerator
     try:
         state = PartialState(cpu=cpu, timeout=patience)
-    except distributed.DistError as error:
+    except RuntimeError as error:
+        if not _is_about_peers(error):
+            raise
         raise PeerError(
             f"the processes of this run did not find each other ({_in_short(error)}). Check "
             "that all were started, with the same number of processes, and that the machines reach each other"
@@ -321,9 +323,9 @@ def _has_unused(model: nn.Module, example: Tensor) -> bool:
 
 
 def _in_short(error: RuntimeError) -> str:
-    # What gloo says begins with the place in its sources and ends with advice for those who write such.
+    # What gloo says has the place in its sources before it and ends with advice for those who write such.
     said = str(error).splitlines()[0]
-    return re.sub(r"^\[[^]]*\]\s*", "", said).partition(". ")[0][:200]
+    return re.sub(r"^\[[^]]*\]\s*|\[[^]]*gloo/transport[^]]*\]\s*", "", said).partition(". ")[0][:200]
 
 
 def _is_about_peers(error: RuntimeError) -> bool:
