@@ -108,7 +108,7 @@ def layer_key(node: WeightedNode, layer: Model, reaching: NDArray[Any], *, isa: 
     """
     weight = layer.weights[node.weight]
     values = {value.name: value for value in layer.graph.values}
-    live = round(np.count_nonzero(reaching) / reaching.size, 1) if isinstance(node, Linear) else None
+    live = round(float(np.count_nonzero(reaching) / reaching.size), 1) if isinstance(node, Linear) else None
     geometry = (node.strides, node.pads, node.dilations, node.groups) if isinstance(node, Convolution) else ()
     return repr(
         (
