@@ -51,9 +51,7 @@ def write_readme() -> None:
     """Put the section into the README."""
     readme = ROOT / "README.md"
     text = readme.read_text(encoding="utf-8")
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    readme.write_text(head + BEGIN + results_section() + END + tail, encoding="utf-8")
+    readme.write_text(_filled(text, BEGIN, END, results_section()), encoding="utf-8")
 
 
 def sweep_section(name: str, results: Path = RESULTS) -> str:
@@ -81,11 +79,14 @@ def write_runtime() -> None:
     """Put the tables of single layers into docs/runtime.md."""
     text = RUNTIME.read_text(encoding="utf-8")
     for name in SWEEPS:
-        begin, end = sweep_markers(name)
-        head, _, rest = text.partition(begin)
-        _, _, tail = rest.partition(end)
-        text = head + begin + sweep_section(name) + end + tail
+        text = _filled(text, *sweep_markers(name), sweep_section(name))
     RUNTIME.write_text(text, encoding="utf-8")
+
+
+def _filled(text: str, begin: str, end: str, section: str) -> str:
+    head, _, rest = text.partition(begin)
+    _, _, tail = rest.partition(end)
+    return head + begin + section + end + tail
 
 
 def _load(results: Path, name: str) -> Mapping[str, Any] | None:

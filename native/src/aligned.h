@@ -40,4 +40,12 @@ class Carver {
   std::size_t taken_ = 0;
 };
 
+// What the parts take that carve(carver) takes.
+template <class Carve>
+std::size_t carved_bytes(Carve carve) {
+  Carver sizes(nullptr);
+  carve(sizes);
+  return sizes.taken();
+}
+
 }  // namespace secateur

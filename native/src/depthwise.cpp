@@ -44,9 +44,7 @@ class Depthwise final : public WeightedStep {
   std::size_t packed_bytes() const noexcept override { return weights_.size() * sizeof(float); }
   std::int64_t items() const noexcept override { return (shape_.images * shape_.in_channels + planes_ - 1) / planes_; }
   std::size_t scratch_bytes() const noexcept override {
-    Carver sizes(nullptr);
-    carve(sizes);
-    return sizes.taken();
+    return carved_bytes([this](Carver& parts) { carve(parts); });
   }
 
   void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte* scratch) const noexcept override {

@@ -15,9 +15,7 @@ class LaneConvolution final : public WeightedStep {
   std::size_t packed_bytes() const noexcept override { return product_.bytes(); }
   std::int64_t items() const noexcept override { return product_.plan().small ? 1 : images_.units(); }
   std::size_t scratch_bytes() const noexcept override {
-    Carver sizes(nullptr);
-    carve(sizes);
-    return sizes.taken();
+    return carved_bytes([this](Carver& parts) { carve(parts); });
   }
 
   void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte* scratch) const noexcept override {

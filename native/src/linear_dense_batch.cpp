@@ -1,8 +1,8 @@
 #include <algorithm>
 #include <cstring>
-#include <numeric>
 #include <vector>
 
+#include "full_walk.h"
 #include "linear_steps.h"
 #include "matrix_entries.h"
 
@@ -24,22 +24,20 @@ class DenseBatch final : public WeightedStep {
         tiles_((shape.out + tile_ - 1) / tile_),
         panels_((shape.rows + kernels.panel_channels - 1) / kernels.panel_channels),
         bytes_(static_cast<std::size_t>(tiles_ * tile_ * shape.in) * sizeof(float)),
-        weights_(aligned_bytes(bytes_)) {
+        weights_(aligned_bytes(bytes_)),
+        full_(panels_, BLOCK),
+        last_(panels_, shape.in - (shape.in - 1) / BLOCK * BLOCK) {
     write_out(weights);
     const double cycles = 0.5 * static_cast<double>(shape.rows * shape.in * tiles_ * kernels.panel_pixels);
     item_tiles_ = cycles < SMALL_CYCLES ? tiles_ : (tiles_ + ITEMS - 1) / ITEMS;
     for (int s = 0; s < kernels.panel_pixels; ++s) steps_.push_back(s * kernels.lanes * 4);
     for (std::int64_t i = 0; i < BLOCK; ++i) offsets_.push_back(static_cast<std::int32_t>(i * tile_ * 4));
-    full_ = walk_of(BLOCK);
-    last_ = walk_of(shape.in - (shape.in - 1) / BLOCK * BLOCK);
   }
 
   std::size_t packed_bytes() const noexcept override { return bytes_; }
   std::int64_t items() const noexcept override { return (tiles_ + item_tiles_ - 1) / item_tiles_; }
   std::size_t scratch_bytes() const noexcept override {
-    Carver sizes(nullptr);
-    carve(sizes);
-    return sizes.taken();
+    return carved_bytes([this](Carver& parts) { carve(parts); });
   }
 
   void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte* scratch) const noexcept override {
@@ -58,22 +56,6 @@ class DenseBatch final : public WeightedStep {
     float* x;     // [blocks][panels][inputs of the block][rows of a panel]
     float* sums;  // [rows][outputs of a tile]
   };
-
-  // Every panel of a block takes all of its inputs.
-  struct InputWalk {
-    std::vector<std::uint8_t> indices;
-    std::vector<std::uint16_t> counts;
-  };
-
-  InputWalk walk_of(std::int64_t inputs) const {
-    InputWalk walk;
-    walk.counts.assign(static_cast<std::size_t>(panels_), static_cast<std::uint16_t>(inputs));
-    walk.indices.resize(static_cast<std::size_t>(panels_ * inputs));
-    for (std::int64_t panel = 0; panel < panels_; ++panel) {
-      std::iota(walk.indices.begin() + panel * inputs, walk.indices.begin() + (panel + 1) * inputs, std::uint8_t{0});
-    }
-    return walk;
-  }
 
   std::int64_t padded_rows() const noexcept { return panels_ * kernels_.panel_channels; }
 
@@ -119,7 +101,7 @@ class DenseBatch final : public WeightedStep {
   void multiply(std::int64_t tile, const Scratch& s) const noexcept {
     const float* const weights = reinterpret_cast<const float*>(weights_.get()) + tile * tile_ * shape_.in;
     for (std::int64_t first = 0; first < shape_.in; first += BLOCK) {
-      const InputWalk& walk = shape_.in - first <= BLOCK ? last_ : full_;
+      const FullWalk& walk = shape_.in - first <= BLOCK ? last_ : full_;
       kernels_.panel({s.x + first * padded_rows(), walk.indices.data(), walk.counts.data(), offsets_.data(),
                       weights + first * tile_, steps_.data(), 1, kernels_.panel_pixels, kernels_.panel_pixels, 0, s.sums,
                       panels_, first == 0, panels_ > 1 ? weights + (first + BLOCK) * tile_ : nullptr});
@@ -145,9 +127,9 @@ class DenseBatch final : public WeightedStep {
   const std::int64_t tile_, tiles_, panels_;
   const std::size_t bytes_;
   const AlignedBytes weights_;
+  const FullWalk full_, last_;
   std::int64_t item_tiles_ = 1;
   std::vector<std::int32_t> steps_, offsets_;
-  InputWalk full_, last_;
 };
 
 }  // namespace

@@ -129,9 +129,7 @@ Filling allocate(WeightBlocks& out, const std::vector<std::uint16_t>& counts) {
     return std::tuple(values, indices, parts.take<std::uint16_t>(counts.size()),
                       parts.take<std::uint32_t>(slice_starts.size()));
   };
-  Carver sizes(nullptr);
-  carve(sizes);
-  out.bytes = sizes.taken();
+  out.bytes = carved_bytes(carve);
   out.storage = aligned_bytes(out.bytes);
   Carver parts(out.storage.get());
   const auto [values, indices, kept_counts, kept_starts] = carve(parts);

@@ -1,14 +1,11 @@
 #include "winograd.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
-#include <vector>
 
-#include "caches.h"
 #include "sizes.h"
 #include "winograd_filters.h"
-#include "winograd_finish.h"
+#include "winograd_lines.h"
 #include "winograd_tiles.h"
 
 namespace secateur {
@@ -57,15 +54,12 @@ class Winograd final : public WeightedStep {
       : tiles_(tiles),
         transforms_(kernels.winograd[tiles.side == 4 ? 1 : tiles.taps() == 3 ? 0 : 2]),
         product_(kernels, products, std::move(filters), true),
-        finish_(tiles, kernels, refs),
-        refs_(refs) {}
+        lines_(tiles, kernels, refs, products.band_rows) {}
 
   std::size_t packed_bytes() const noexcept override { return product_.bytes(); }
   std::int64_t items() const noexcept override { return plan().small ? 1 : units(); }
   std::size_t scratch_bytes() const noexcept override {
-    Carver sizes(nullptr);
-    carve(sizes);
-    return sizes.taken();
+    return carved_bytes([this](Carver& parts) { carve(parts); });
   }
 
   void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte* scratch) const noexcept override {
@@ -88,9 +82,7 @@ class Winograd final : public WeightedStep {
 
  private:
   struct Scratch {
-    LineCopy* copies;    // of the input
-    LineCopy* finished;  // of the output
-    float* lines;
+    WinogradLines::Scratch lines;
     float* tiles;
     float* products;
     LaneProduct::Scratch product;
@@ -100,25 +92,13 @@ class Winograd final : public WeightedStep {
   std::int64_t units() const noexcept { return plan().bands() * tiles_.shape.groups * plan().slices(); }
   std::int64_t group_in() const noexcept { return plan().group_in(); }
   std::int64_t group_out() const noexcept { return plan().group_out(); }
-  std::int64_t first_tile(std::int64_t run) const noexcept { return run * plan().band_rows * plan().lanes; }
-  std::int64_t vectors(std::int64_t run) const noexcept {
-    return std::min(plan().band_rows, plan().region_rows - run * plan().band_rows);
-  }
-  std::int64_t tile_count(std::int64_t run) const noexcept {
-    return std::min(vectors(run) * plan().lanes, tiles_.count() - first_tile(run));
-  }
-  // Tiles of a line, of a run of full length.
-  std::int64_t width() const noexcept { return plan().band_rows * plan().lanes; }
   // Floats from point to point: not a whole number of pages, as what lies pages apart shares a set of the caches.
   std::int64_t tiles_step() const noexcept { return (group_in() * plan().band_rows + 1) * plan().lanes; }
   std::int64_t products_step() const noexcept { return static_cast<std::int64_t>(product_.sums_floats()) + plan().lanes; }
 
   Scratch carve(Carver& parts) const noexcept {
-    const std::int64_t lines = std::max(tiles_.reach() * tiles_.shifts(), tiles_.side);
     Scratch s;
-    s.copies = parts.take<LineCopy>(static_cast<std::size_t>(tiles_.reach() * tiles_.shifts() * tiles_.stretches(width())));
-    s.finished = parts.take<LineCopy>(static_cast<std::size_t>(tiles_.side * tiles_.stretches(width())));
-    s.lines = parts.take<float>(static_cast<std::size_t>(lines * width() * tiles_.side + WinogradFinish::SLACK));
+    s.lines = lines_.carve(parts, 1);
     s.tiles = parts.take<float>(static_cast<std::size_t>(tiles_.points() * tiles_step()));
     s.products = parts.take<float>(static_cast<std::size_t>(tiles_.points() * products_step()));
     s.product = product_.carve(parts);
@@ -126,18 +106,7 @@ class Winograd final : public WeightedStep {
   }
 
   void transform(std::int64_t run, std::int64_t group, const Memory& memory, const Scratch& s) const noexcept {
-    const std::int64_t plane = tiles_.shape.in_height * tiles_.shape.in_width;
-    const std::int64_t lines = tiles_.reach() * tiles_.shifts();
-    // Outside the image everything stays zero, whatever the channel.
-    std::memset(s.lines, 0, static_cast<std::size_t>(floats(lines * width() * tiles_.side)));
-    WinogradInput in{};
-    in.source = memory.read<float>(refs_.source) + group * group_in() * plane;
-    in.source_step = plane;
-    in.copies = s.copies;
-    in.copy_count = input_lines(tiles_, first_tile(run), tile_count(run), width(), s.copies);
-    in.lines = s.lines;
-    in.line_step = width() * tiles_.side;
-    in.vectors = vectors(run);
+    WinogradInput in = lines_.input(run, group * group_in(), memory, s.lines);
     in.channels = group_in();
     in.tiles = s.tiles;
     in.channel_step = plan().band_rows * plan().lanes;
@@ -155,21 +124,19 @@ class Winograd final : public WeightedStep {
   void finish(std::int64_t run, std::int64_t group, std::int64_t slice, const Memory& memory,
               const Scratch& s) const noexcept {
     const Band& band = product_.band(run);
-    const std::int64_t line_step = width() * tiles_.side;
-    const std::int64_t count = finish_.runs(first_tile(run), tile_count(run), width(), s.finished);
+    const std::int64_t pieces = lines_.pieces(run, s.lines);
     const std::int64_t channels = std::min(plan().slice, group_out() - slice * plan().slice);
     for (std::int64_t channel = 0; channel < channels; ++channel) {
-      transforms_.output({s.products, products_step(), band.places.data(), band.steps.data(), channel, vectors(run), s.lines,
-                          line_step});
-      finish_.channel(group * group_out() + slice * plan().slice + channel, s.lines, line_step, s.finished, count, memory);
+      transforms_.output({s.products, products_step(), band.places.data(), band.steps.data(), channel, lines_.vectors(run),
+                          s.lines.lines, lines_.line_step()});
+      lines_.finish(group * group_out() + slice * plan().slice + channel, s.lines.lines, pieces, memory, s.lines);
     }
   }
 
   const WinogradTiles tiles_;
   const WinogradTransforms transforms_;
   const LaneProduct product_;
-  const WinogradFinish finish_;
-  const LayerRefs refs_;
+  const WinogradLines lines_;
 };
 
 }  // namespace

@@ -5,10 +5,11 @@
 #include <numeric>
 #include <vector>
 
+#include "full_walk.h"
 #include "matrix_entries.h"
 #include "sizes.h"
 #include "weight_blocks.h"
-#include "winograd_finish.h"
+#include "winograd_lines.h"
 #include "winograd_tiles.h"
 
 namespace secateur {
@@ -80,13 +81,10 @@ class StreamedWinograd final : public WeightedStep {
   StreamedWinograd(const WeightedKernels& kernels, const StreamedPlan& plan, const Matrix& weights, const LayerRefs& refs)
       : kernels_(kernels),
         plan_(plan),
-        refs_(refs),
-        finish_(plan.tiles, kernels, refs),
+        lines_(plan.tiles, kernels, refs, plan.vectors),
         weights_(pack(plan, weights)),
-        counts_(walk_counts(plan.part)),
-        last_counts_(walk_counts(plan.group_in() - (plan.parts() - 1) * plan.part)),
-        indices_(walk_indices(plan.part)),
-        last_indices_(walk_indices(plan.group_in() - (plan.parts() - 1) * plan.part)) {
+        full_(plan.eights(), plan.part),
+        last_(plan.eights(), plan.group_in() - (plan.parts() - 1) * plan.part) {
     for (std::int64_t i = 0; i < plan.part; ++i) offsets_.push_back(static_cast<std::int32_t>(floats(i * plan.slice)));
     for (std::int64_t i = 0; i < kernels.panel_pixels; ++i) {
       pixels_.push_back(static_cast<std::int32_t>(floats(i * plan.lanes)));
@@ -96,9 +94,7 @@ class StreamedWinograd final : public WeightedStep {
   std::size_t packed_bytes() const noexcept override { return weights_.bytes; }
   std::int64_t items() const noexcept override { return plan_.runs * plan_.tiles.shape.groups * plan_.slices(); }
   std::size_t scratch_bytes() const noexcept override {
-    Carver sizes(nullptr);
-    carve(sizes);
-    return sizes.taken();
+    return carved_bytes([this](Carver& parts) { carve(parts); });
   }
 
   void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte* scratch) const noexcept override {
@@ -125,9 +121,7 @@ class StreamedWinograd final : public WeightedStep {
 
  private:
   struct Scratch {
-    LineCopy* copies;    // of the input
-    LineCopy* finished;  // of the output
-    float* lines;        // of the input, then of the output
+    WinogradLines::Scratch lines;
     float* tiles;        // [parts][points][eights][input channels][8]
     float* filters;      // [input channels of a block][taps][lanes]
     float* widened;
@@ -135,36 +129,16 @@ class StreamedWinograd final : public WeightedStep {
     float* products;     // [points][tiles][output channels of a slice]
   };
 
-  std::vector<std::uint16_t> walk_counts(std::int64_t inputs) const {
-    return std::vector<std::uint16_t>(static_cast<std::size_t>(plan_.eights()), static_cast<std::uint16_t>(inputs));
-  }
-  std::vector<std::uint8_t> walk_indices(std::int64_t inputs) const {
-    std::vector<std::uint8_t> out(static_cast<std::size_t>(plan_.eights() * inputs));
-    for (std::size_t i = 0; i < out.size(); ++i) out[i] = static_cast<std::uint8_t>(static_cast<std::int64_t>(i) % inputs);
-    return out;
-  }
-
-  std::int64_t width() const noexcept { return plan_.vectors * plan_.lanes; }  // tiles of a line
-  std::int64_t line_step() const noexcept { return width() * plan_.tiles.side; }
-  std::int64_t first_tile(std::int64_t run) const noexcept { return run * width(); }
-  std::int64_t tile_count(std::int64_t run) const noexcept {
-    return std::min(width(), plan_.tiles.count() - first_tile(run));
-  }
   // Floats from point to point: not a whole number of pages, as what lies pages apart shares a set of the caches.
   std::int64_t tiles_step() const noexcept { return plan_.eights() * plan_.part * EIGHT + plan_.lanes; }
   std::int64_t filters_step() const noexcept { return plan_.part * plan_.slice + plan_.lanes; }
-  std::int64_t products_step() const noexcept { return width() * product_step() + plan_.lanes; }
+  std::int64_t products_step() const noexcept { return lines_.width() * product_step() + plan_.lanes; }
   // From tile to tile: what the panels' kernel leaves room for.
   std::int64_t product_step() const noexcept { return kernels_.panel_pixels * plan_.lanes; }
 
   Scratch carve(Carver& parts) const noexcept {
-    const WinogradTiles& t = plan_.tiles;
-    const std::int64_t stretches = t.stretches(width());
-    const std::int64_t lines = std::max(t.reach() * t.shifts(), t.side * plan_.lanes);
     Scratch s;
-    s.copies = parts.take<LineCopy>(static_cast<std::size_t>(t.reach() * t.shifts() * stretches));
-    s.finished = parts.take<LineCopy>(static_cast<std::size_t>(t.side * stretches));
-    s.lines = parts.take<float>(static_cast<std::size_t>(lines * line_step() + WinogradFinish::SLACK));
+    s.lines = lines_.carve(parts, plan_.lanes);
     s.tiles = parts.take<float>(static_cast<std::size_t>(plan_.parts() * POINTS * tiles_step()));
     s.filters = parts.take<float>(static_cast<std::size_t>(plan_.packed * TAPS * plan_.lanes));
     s.widened = parts.take<float>(weights_.type == ValueType::float32 ? 0 : static_cast<std::size_t>(weights_.longest));
@@ -174,26 +148,15 @@ class StreamedWinograd final : public WeightedStep {
   }
 
   void transform_input(std::int64_t run, std::int64_t group, const Memory& memory, const Scratch& s) const noexcept {
-    const WinogradTiles& t = plan_.tiles;
-    const std::int64_t plane = t.shape.in_height * t.shape.in_width;
-    // Outside the image everything stays zero, whatever the channel.
-    std::memset(s.lines, 0, static_cast<std::size_t>(floats(t.reach() * t.shifts() * line_step())));
-    WinogradInput in{};
-    in.source_step = plane;
-    in.copies = s.copies;
-    in.copy_count = input_lines(t, first_tile(run), tile_count(run), width(), s.copies);
-    in.lines = s.lines;
-    in.line_step = line_step();
-    in.vectors = ceil_div(tile_count(run), plan_.lanes);
+    WinogradInput in = lines_.input(run, group * plan_.group_in(), memory, s.lines);
     in.channel_step = EIGHT;
     in.point_step = tiles_step();
     for (std::int64_t part = 0; part < plan_.parts(); ++part) {
-      const std::int64_t first = part * plan_.part;
-      in.channels = std::min(plan_.part, plan_.group_in() - first);
-      in.source = memory.read<float>(refs_.source) + (group * plan_.group_in() + first) * plane;
+      in.channels = std::min(plan_.part, plan_.group_in() - part * plan_.part);
       in.eight_step = in.channels * EIGHT;
       in.tiles = s.tiles + part * POINTS * tiles_step();
       kernels_.streamed.input(in);
+      in.source += in.channels * in.source_step;
     }
   }
 
@@ -232,38 +195,36 @@ class StreamedWinograd final : public WeightedStep {
   }
 
   void multiply(const Part& part, std::int64_t run, const Scratch& s) const noexcept {
-    const bool full = part.inputs == plan_.part;
+    const FullWalk& walk = part.inputs == plan_.part ? full_ : last_;
     const float* const tiles = s.tiles + part.first / plan_.part * POINTS * tiles_step();
-    const std::int64_t eights = eights_of(plan_, tile_count(run));
+    const std::int64_t eights = eights_of(plan_, lines_.tile_count(run));
     const std::int64_t vectors = ceil_div(part.outputs, plan_.lanes);
     for (std::int64_t point = 0; point < POINTS; ++point) {
-      kernels_.panel({tiles + point * tiles_step(), (full ? indices_ : last_indices_).data(),
-                      (full ? counts_ : last_counts_).data(), offsets_.data(), s.transformed + point * filters_step(),
-                      pixels_.data(), 1, kernels_.panel_pixels, vectors, 0, s.products + point * products_step(), eights,
-                      part.first == 0});
+      kernels_.panel({tiles + point * tiles_step(), walk.indices.data(), walk.counts.data(), offsets_.data(),
+                      s.transformed + point * filters_step(), pixels_.data(), 1, kernels_.panel_pixels, vectors, 0,
+                      s.products + point * products_step(), eights, part.first == 0});
     }
   }
 
   void finish(std::int64_t run, std::int64_t group, std::int64_t slice, std::int64_t outputs, const Memory& memory,
               const Scratch& s) const noexcept {
-    const std::int64_t count = finish_.runs(first_tile(run), tile_count(run), width(), s.finished);
-    const std::int64_t tiles = eights_of(plan_, tile_count(run)) * EIGHT;
+    const std::int64_t pieces = lines_.pieces(run, s.lines);
+    const std::int64_t tiles = eights_of(plan_, lines_.tile_count(run)) * EIGHT;
     for (std::int64_t first = 0; first < outputs; first += plan_.lanes) {
-      kernels_.streamed.output({s.products + first, products_step(), product_step(), tiles, s.lines, line_step()});
+      kernels_.streamed.output({s.products + first, products_step(), product_step(), tiles, s.lines.lines,
+                                lines_.line_step()});
       for (std::int64_t channel = 0; channel < std::min(plan_.lanes, outputs - first); ++channel) {
-        finish_.channel(group * plan_.group_out() + slice * plan_.slice + first + channel,
-                        s.lines + channel * plan_.tiles.side * line_step(), line_step(), s.finished, count, memory);
+        lines_.finish(group * plan_.group_out() + slice * plan_.slice + first + channel,
+                      s.lines.lines + channel * plan_.tiles.side * lines_.line_step(), pieces, memory, s.lines);
       }
     }
   }
 
   const WeightedKernels& kernels_;
   const StreamedPlan plan_;
-  const LayerRefs refs_;
-  const WinogradFinish finish_;
+  const WinogradLines lines_;
   const WeightBlocks weights_;
-  const std::vector<std::uint16_t> counts_, last_counts_;
-  const std::vector<std::uint8_t> indices_, last_indices_;
+  const FullWalk full_, last_;
   std::vector<std::int32_t> offsets_, pixels_;
 };
 

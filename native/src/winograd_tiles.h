@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "secateur/weighted.h"
+#include "sizes.h"
 #include "weighted_kernels.h"
 
 namespace secateur {
@@ -22,11 +23,11 @@ struct WinogradTiles {
   std::int64_t side;  // outputs of a tile, in each direction
 
   std::int64_t taps() const { return shape.kernel_height; }
-  std::int64_t reach() const { return side + taps() - 1; }                // inputs of a tile, in each direction
-  std::int64_t shifts() const { return (reach() + side - 1) / side; }     // by whole tiles, that its inputs reach over
-  std::int64_t points() const { return reach() * reach(); }               // products of a tile
-  std::int64_t rows() const { return (shape.out_height + side - 1) / side; }
-  std::int64_t columns() const { return (shape.out_width + side - 1) / side; }
+  std::int64_t reach() const { return side + taps() - 1; }         // inputs of a tile, in each direction
+  std::int64_t shifts() const { return ceil_div(reach(), side); }  // by whole tiles, that its inputs reach over
+  std::int64_t points() const { return reach() * reach(); }        // products of a tile
+  std::int64_t rows() const { return ceil_div(shape.out_height, side); }
+  std::int64_t columns() const { return ceil_div(shape.out_width, side); }
   std::int64_t count() const { return shape.images * rows() * columns(); }
   // Of so many tiles.
   std::int64_t stretches(std::int64_t tiles) const { return std::min(tiles, tiles / columns() + 2); }
