@@ -105,7 +105,7 @@ static_assert(std::size(LINEAR_NAMES) == SECATEUR_LINEAR_KERNELS);
 secateur_status secateur_linear_applicable(const secateur_program* program, int kernel, const secateur_matrix* weights,
                                            int columns, int64_t rows, int* result) {
   return prefixed("linear", [&] {
-    const auto k = kind_of(kernel, LinearKernel::dense_batch, "kernel");
+    const auto k = kind_of(kernel, LinearKernel::bitmask, "kernel");
     const Matrix m = view(*weights);
     *result = applicable(k, linear_shape(m, columns != 0, rows), m, columns != 0, program->program.isa()) ? 1 : 0;
   });
@@ -114,7 +114,7 @@ secateur_status secateur_linear_applicable(const secateur_program* program, int 
 secateur_status secateur_linear_workspace(const secateur_program* program, int kernel, const secateur_matrix* weights,
                                           int columns, int64_t rows, int64_t* bytes) {
   return prefixed("linear", [&] {
-    const auto k = kind_of(kernel, LinearKernel::dense_batch, "kernel");
+    const auto k = kind_of(kernel, LinearKernel::bitmask, "kernel");
     const Matrix m = view(*weights);
     const LinearShape shape = linear_shape(m, columns != 0, rows);
     *bytes = static_cast<int64_t>(linear_workspace_bytes(k, shape, m, columns != 0, program->program.isa()));
@@ -126,7 +126,7 @@ secateur_status secateur_linear(secateur_program* program, int kernel, const sec
                                 secateur_ref residual, secateur_activation act, secateur_ref workspace) {
   return prefixed("linear", [&] {
     Program& p = program->program;
-    const auto k = kind_of(kernel, LinearKernel::dense_batch, "kernel");
+    const auto k = kind_of(kernel, LinearKernel::bitmask, "kernel");
     const Matrix m = view(*weights);
     const LinearShape s = linear_shape(m, columns != 0, rows);
     const std::string name = std::string("linear ") + LINEAR_NAMES[kernel];

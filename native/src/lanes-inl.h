@@ -50,6 +50,28 @@ inline Vec widen_brain(const std::uint16_t* p) {
   return out;
 }
 
+// Where the lanes are whose bits are set.
+struct Spread {
+  std::uint32_t bits;
+};
+inline Spread spread_to(std::uint32_t bits) { return {bits}; }
+// The first floats of `packed`, in their order, in the lanes of set bits; zero in the others.
+inline Vec expand(Spread spread, Vec packed) {
+  Vec out{};
+  std::int64_t next = 0;
+  for (std::int64_t i = 0; i < LANES; ++i) {
+    if ((spread.bits >> i & 1u) != 0) out.v[i] = packed.v[next++];
+  }
+  return out;
+}
+// a b + c in the lanes of set bits, c in the others.
+inline Vec fma_where(Spread spread, Vec a, Vec b, Vec c) {
+  for (std::int64_t i = 0; i < LANES; ++i) {
+    if ((spread.bits >> i & 1u) != 0) c.v[i] = __builtin_fmaf(a.v[i], b.v[i], c.v[i]);
+  }
+  return c;
+}
+
 // Eight floats, whatever the width of a vector: transpositions go in blocks of eight.
 using Eight = Vec;
 
@@ -113,6 +135,38 @@ inline void store_fours(float* p, std::int64_t step, Vec x) {
   _mm_storeu_ps(p + step, _mm256_extractf128_ps(x.v, 1));
 }
 
+// Of each byte of bits, eight bytes: for a set bit which of the packed floats it takes, negative as a sign of it.
+struct Spreads {
+  std::uint8_t of[256][8];
+};
+constexpr Spreads list_spreads() {
+  Spreads spreads{};
+  for (unsigned bits = 0; bits < 256; ++bits) {
+    std::uint8_t next = 0;
+    for (unsigned i = 0; i < 8; ++i) {
+      if ((bits >> i & 1u) != 0) spreads.of[bits][i] = static_cast<std::uint8_t>(0x80u | next++);
+    }
+  }
+  return spreads;
+}
+constexpr Spreads SPREADS = list_spreads();
+
+struct Spread {
+  __m256i lanes;
+};
+inline Spread spread_to(std::uint32_t bits) {
+  return {_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(SPREADS.of[bits])))};
+}
+// The first floats of `packed`, in their order, in the lanes of set bits; zero in the others.
+inline Vec expand(Spread spread, Vec packed) {
+  const __m256 moved = _mm256_permutevar8x32_ps(packed.v, spread.lanes);
+  return {_mm256_blendv_ps(_mm256_setzero_ps(), moved, _mm256_castsi256_ps(spread.lanes))};
+}
+// a b + c in the lanes of set bits, c in the others.
+inline Vec fma_where(Spread spread, Vec a, Vec b, Vec c) {
+  return {_mm256_blendv_ps(c.v, _mm256_fmadd_ps(a.v, b.v, c.v), _mm256_castsi256_ps(spread.lanes))};
+}
+
 inline Vec widen_half(const std::uint16_t* p) {
   return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))};
 }
@@ -143,6 +197,17 @@ inline void store_fours(float* p, std::int64_t step, Vec x) {
   _mm_storeu_ps(p + step, _mm512_extractf32x4_ps(x.v, 1));
   _mm_storeu_ps(p + 2 * step, _mm512_extractf32x4_ps(x.v, 2));
   _mm_storeu_ps(p + 3 * step, _mm512_extractf32x4_ps(x.v, 3));
+}
+
+struct Spread {
+  __mmask16 lanes;
+};
+inline Spread spread_to(std::uint32_t bits) { return {static_cast<__mmask16>(bits)}; }
+// The first floats of `packed`, in their order, in the lanes of set bits; zero in the others.
+inline Vec expand(Spread spread, Vec packed) { return {_mm512_maskz_expand_ps(spread.lanes, packed.v)}; }
+// a b + c in the lanes of set bits, c in the others.
+inline Vec fma_where(Spread spread, Vec a, Vec b, Vec c) {
+  return {_mm512_mask3_fmadd_ps(a.v, b.v, c.v, spread.lanes)};
 }
 
 inline Vec widen_half(const std::uint16_t* p) {

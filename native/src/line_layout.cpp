@@ -19,6 +19,17 @@ void take_values(OwnedLines& lines, const Matrix& matrix, std::size_t entries) {
   lines.view.entries = static_cast<std::int64_t>(entries);
 }
 
+// Values that are not zero, where they are if there are no others: then true.
+bool begin_without_zeros(OwnedLines& lines, const Matrix& matrix, LayoutKind layout) {
+  lines.view = matrix;
+  lines.view.layout = layout;
+  const std::int64_t nonzeros = count_nonzeros(matrix);
+  if (nonzeros == matrix.entries) return true;
+  take_values(lines, matrix, static_cast<std::size_t>(nonzeros));
+  lines.view.values = lines.values.get();
+  return false;
+}
+
 }  // namespace
 
 std::size_t OwnedLines::size() const {
@@ -58,16 +69,32 @@ OwnedLines to_gaps(const Matrix& matrix) {
   return out;
 }
 
+OwnedLines to_bitmask(const Matrix& matrix) {
+  OwnedLines out;
+  const bool in_place = begin_without_zeros(out, matrix, LayoutKind::bitmask);
+  const auto mask_bytes = static_cast<std::size_t>((matrix.length + 7) / 8);
+  const bool has_mask = matrix.layout == LayoutKind::bitmask;
+  if (!has_mask) out.bytes.assign(mask_bytes * static_cast<std::size_t>(matrix.lines), 0);
+  out.starts.assign(static_cast<std::size_t>(matrix.lines) + 1, 0);
+  std::int64_t taken = 0;
+  each_nonzero(matrix, [&](std::int64_t line, std::int64_t position, std::int64_t entry) {
+    if (!in_place) copy_value(matrix, entry, out.values.get(), taken++);
+    if (!has_mask) {
+      const std::size_t at = static_cast<std::size_t>(line) * mask_bytes + static_cast<std::size_t>(position / 8);
+      out.bytes[at] = static_cast<std::uint8_t>(out.bytes[at] | 1u << (position % 8));
+    }
+    ++out.starts[static_cast<std::size_t>(line) + 1];
+  });
+  std::partial_sum(out.starts.begin(), out.starts.end(), out.starts.begin());
+  if (!has_mask) out.view.indices = out.bytes.data();
+  out.view.starts = out.starts.data();
+  return out;
+}
+
 OwnedLines to_positions(const Matrix& matrix) {
   OwnedLines out;
-  out.view = matrix;
-  out.view.layout = LayoutKind::index16;
-  const std::int64_t nonzeros = count_nonzeros(matrix);
-  const bool in_place = nonzeros == matrix.entries;
-  if (!in_place) {
-    take_values(out, matrix, static_cast<std::size_t>(nonzeros));
-    out.view.values = out.values.get();
-  }
+  const bool in_place = begin_without_zeros(out, matrix, LayoutKind::index16);
+  const std::int64_t nonzeros = out.view.entries;
   out.positions.reserve(static_cast<std::size_t>(nonzeros));
   out.starts.assign(static_cast<std::size_t>(matrix.lines) + 1, 0);
   each_nonzero(matrix, [&](std::int64_t line, std::int64_t position, std::int64_t entry) {

@@ -26,6 +26,9 @@ OwnedLines to_gaps(const Matrix& matrix);
 // The same lines as positions, of at most 65536. The values stay where they are, unless there are zeros among them.
 OwnedLines to_positions(const Matrix& matrix);
 
+// The same lines as a bitmask, with starts beside it. Values, and the mask itself, stay where they are if they can.
+OwnedLines to_bitmask(const Matrix& matrix);
+
 // The same lines with every zero in its place.
 OwnedLines written_out(const Matrix& matrix);
 

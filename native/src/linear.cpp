@@ -37,6 +37,7 @@ bool fits_strips(const Matrix& weights) {
 bool applicable(LinearKernel kernel, const LinearShape& shape, const Matrix& weights, bool columns, Isa isa) {
   switch (kernel) {
     case LinearKernel::inputs: return columns && shape.rows <= MAX_LOOPED_ROWS;
+    case LinearKernel::bitmask:
     case LinearKernel::outputs: return !columns && weights.layout != LayoutKind::dense && shape.rows <= MAX_LOOPED_ROWS;
     case LinearKernel::dense:
       if (columns) return false;
@@ -78,6 +79,7 @@ std::vector<std::unique_ptr<WeightedStep>> make_linear(LinearKernel kernel, Isa 
       steps.push_back(make_outputs_linear(kernels, shape, weights, refs, kernel == LinearKernel::dense));
       break;
     case LinearKernel::dense_batch: steps.push_back(make_dense_batch_linear(kernels, shape, weights, refs)); break;
+    case LinearKernel::bitmask: steps.push_back(make_bitmask_linear(kernels, shape, weights, refs)); break;
     case LinearKernel::strips: steps.push_back(make_strips_linear(kernels, shape, weights, refs)); break;
     case LinearKernel::sparse_batch:
     case LinearKernel::panel_batch:

@@ -22,6 +22,10 @@ std::vector<std::unique_ptr<WeightedStep>> make_inputs_linear(const WeightedKern
 std::unique_ptr<WeightedStep> make_outputs_linear(const WeightedKernels& kernels, const LinearShape& shape,
                                                   const Matrix& weights, const LayerRefs& refs, bool dense);
 
+// Weights as rows of a bitmask.
+std::unique_ptr<WeightedStep> make_bitmask_linear(const WeightedKernels& kernels, const LinearShape& shape,
+                                                  const Matrix& weights, const LayerRefs& refs);
+
 // Weights as rows; a vector is one input of several outputs each.
 std::unique_ptr<WeightedStep> make_strips_linear(const WeightedKernels& kernels, const LinearShape& shape,
                                                  const Matrix& weights, const LayerRefs& refs);

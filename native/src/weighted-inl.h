@@ -1,6 +1,7 @@
 // The table of one instruction set. Included by src/<isa>/weighted.cpp alone.
 #pragma once
 
+#include "bitmask_lines-inl.h"
 #include "depthwise-inl.h"
 #include "lane_lines-inl.h"
 #include "matrix_lines-inl.h"
@@ -42,6 +43,7 @@ constexpr WeightedKernels list_kernels() {
   kernels.widen = &widen;
   kernels.scatter = &scatter_lines;
   kernels.gather = &gather_lines;
+  kernels.bitmask = &bitmask_lines;
   kernels.strips = &strip_lines;
   kernels.depthwise = &depthwise_row;
   kernels.streamed = {&winograd_input<4, 3, true>, &streamed_filters, &streamed_output};

@@ -134,6 +134,21 @@ struct GatherLines {
   float* sums;  // of line `begin` first
 };
 
+// sums[row][line] = values of the line . x[row] where its bits are set
+struct BitmaskLines {
+  const void* values;
+  ValueType type;
+  const std::uint8_t* masks;    // (length + 7) / 8 bytes a line
+  const std::uint32_t* starts;  // of each line's values
+  std::int64_t entries;         // values in all, those of other lines too
+  std::int64_t begin;
+  std::int64_t end;
+  std::int64_t length;
+  std::int64_t rows;
+  const float* x;  // [rows][length]
+  float* sums;     // [rows][end - begin]
+};
+
 // sums[output] = its weights . x, block after block of outputs.
 struct StripLines {
   const std::byte* pairs;      // of the first block, as StripWeights has them
@@ -234,6 +249,7 @@ struct WeightedKernels {
   void (*widen)(const void* values, ValueType type, std::int64_t count, float* out);
   void (*scatter)(const ScatterLines&);
   void (*gather)(const GatherLines&);
+  void (*bitmask)(const BitmaskLines&);
   void (*strips)(const StripLines&);
   void (*depthwise)(const DepthwiseRow&);
   StreamedTransforms streamed;

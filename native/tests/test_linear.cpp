@@ -13,7 +13,8 @@ namespace {
 constexpr LinearKernel KERNELS[] = {LinearKernel::inputs, LinearKernel::outputs, LinearKernel::dense,
                                     LinearKernel::sparse_batch, LinearKernel::panel_batch,
                                     LinearKernel::sparse_batch_256, LinearKernel::panel_batch_256,
-                                    LinearKernel::strips, LinearKernel::dense_batch};
+                                    LinearKernel::strips, LinearKernel::dense_batch,
+                                    LinearKernel::bitmask};
 constexpr LayoutKind LAYOUTS[] = {LayoutKind::dense, LayoutKind::bitmask, LayoutKind::gap8, LayoutKind::index16};
 constexpr ValueType TYPES[] = {ValueType::float32, ValueType::float16, ValueType::bfloat16};
 

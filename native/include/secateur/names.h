@@ -23,6 +23,6 @@ inline constexpr const char* CONVOLUTION_NAMES[] = {"sparse_columns", "sparse_im
                                                     "winograd4_streamed"};
 inline constexpr const char* LINEAR_NAMES[] = {"inputs", "outputs", "dense",           "sparse_batch",
                                                "panel_batch", "sparse_batch_256", "panel_batch_256", "strips",
-                                               "dense_batch"};
+                                               "dense_batch", "bitmask"};
 
 }  // namespace secateur

@@ -176,7 +176,8 @@ enum {
   SECATEUR_PANEL_BATCH_256 = 6,
   SECATEUR_STRIPS = 7, /* several outputs at once, inputs picked from registers: small sparse layers */
   SECATEUR_DENSE_BATCH = 8, /* several rows times vectors of outputs: dense and nearly dense weights */
-  SECATEUR_LINEAR_KERNELS = 9 /* how many there are */
+  SECATEUR_BITMASK_ROWS = 9, /* output by output, values spread over vectors of inputs: neither few weights nor nearly all */
+  SECATEUR_LINEAR_KERNELS = 10 /* how many there are */
 };
 
 /* columns: the matrix's lines are inputs and its length is outputs; else lines are outputs and the length is inputs. */

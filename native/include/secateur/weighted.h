@@ -91,6 +91,7 @@ enum class LinearKernel : std::uint8_t {
   panel_batch_256,
   strips,       // several outputs at once, inputs picked from registers: small sparse layers
   dense_batch,  // a vector is outputs that lie side by side, for several rows of the batch: dense and nearly dense weights
+  bitmask,      // output by output, values spread over vectors of inputs by their bits: neither few weights nor nearly all
 };
 
 // `columns`: the matrix's lines are inputs and its length is outputs; else lines are outputs and the length is inputs.

@@ -29,7 +29,13 @@ from secateur.runtime.program import Program
 # Above this density a linear layer starts out by rows; measuring may turn it round.
 _COLUMNS_BELOW = 0.5
 # The kernels of linear layers that run in one order alone.
-_ORDERS: Mapping[str, Order] = {"inputs": "columns", "outputs": "rows", "dense": "rows"}
+_ORDERS: Mapping[str, Order] = {
+    "inputs": "columns",
+    "outputs": "rows",
+    "bitmask": "rows",
+    "strips": "rows",
+    "dense": "rows",
+}
 
 
 def compile(  # the field's word; nobody needs the built-in beside it

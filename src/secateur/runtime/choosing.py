@@ -97,7 +97,7 @@ def rule_of_thumb(builder: Builder, node: Convolution | Linear, candidates: Sequ
     elif builder.rows(node) >= _IMAGES_FROM:
         wishes = ["sparse_batch" if sparse else "panel_batch"]
     else:
-        wishes = ["inputs", "outputs"] if sparse else ["dense", "inputs", "outputs"]
+        wishes = ["inputs", "outputs"] if sparse else ["bitmask", "dense", "inputs", "outputs"]
     return next((wish for wish in wishes if wish in candidates), candidates[0])
 
 

@@ -1,0 +1,115 @@
+// Lines of a bitmask times a few vectors, in place on the file's arrays: the values of a vector of positions are loaded
+// as they lie and spread to the lanes whose bits are set. No index is read or followed, so that a third of the weights
+// takes little more than a third of the time that all of them would.
+#pragma once
+
+#include "lanes-inl.h"
+#include "matrix_lines-inl.h"
+#include "weighted_kernels.h"
+
+namespace secateur::SECATEUR_ISA {
+namespace {
+
+constexpr int BITMASK_SUMS = SECATEUR_ISA_NUMBER == 5 ? 16 : 8;  // half of the registers
+constexpr int BITMASK_LINES = SECATEUR_ISA_NUMBER == 5 ? 8 : 4;
+
+// Bits of the next positions, of which `count` are in the line.
+inline std::uint32_t mask_bits(const std::uint8_t* mask, std::int64_t count) {
+  if (LANES == 16 && count > 8) return mask[0] | static_cast<std::uint32_t>(mask[1]) << 8;
+  return mask[0];
+}
+
+// The careful way, for the last lines, behind whose values there may be no memory, and for inputs that are not finite:
+// what is not connected is left out there instead of multiplied by zero.
+enum class Way { fast, careful };
+
+template <ValueType TYPE, Way WAY>
+inline Vec spread_values(const BitmaskLines& lines, std::int64_t entry, Spread spread, std::uint32_t bits) {
+  if constexpr (WAY == Way::fast) return expand(spread, load_values<TYPE>(lines.values, entry));
+  float chunk[LANES] = {};
+  const std::int64_t size = TYPE == ValueType::float32 ? 4 : 2;
+  widen(static_cast<const char*>(lines.values) + entry * size, TYPE, __builtin_popcount(bits), chunk);
+  return expand(spread, load(chunk));
+}
+
+// Some lines side by side share each load of the inputs, and their sums hide each other's latency.
+template <ValueType TYPE, int TOGETHER, int ROWS, Way WAY>
+void bitmask_together(const BitmaskLines& lines, std::int64_t first, const float* x, float* sums, std::int64_t step) {
+  const std::int64_t mask_bytes = (lines.length + 7) / 8;
+  const std::uint8_t* const masks = lines.masks + first * mask_bytes;
+  std::int64_t entry[TOGETHER];
+  Vec sum[TOGETHER][ROWS];
+  for (int t = 0; t < TOGETHER; ++t) {
+    entry[t] = lines.starts[first + t];
+    for (int r = 0; r < ROWS; ++r) sum[t][r] = set(0.0f);
+  }
+  const auto take = [&](std::int64_t i, std::int64_t count) {
+    Vec inputs[ROWS];
+    SECATEUR_UNROLL
+    for (int r = 0; r < ROWS; ++r) {
+      const float* const from = x + r * lines.length + i;
+      inputs[r] = count < LANES ? load_part(from, count) : load(from);
+    }
+    SECATEUR_UNROLL
+    for (int t = 0; t < TOGETHER; ++t) {
+      const std::uint32_t bits = mask_bits(masks + t * mask_bytes + i / 8, count);
+      const Spread spread = spread_to(bits);
+      const Vec values = spread_values<TYPE, WAY>(lines, entry[t], spread, bits);
+      SECATEUR_UNROLL
+      for (int r = 0; r < ROWS; ++r) {
+        sum[t][r] = WAY == Way::fast ? fma(values, inputs[r], sum[t][r]) : fma_where(spread, values, inputs[r], sum[t][r]);
+      }
+      entry[t] += __builtin_popcount(bits);
+    }
+  };
+  std::int64_t i = 0;
+  for (; i + LANES <= lines.length; i += LANES) take(i, LANES);
+  if (i < lines.length) take(i, lines.length - i);
+  for (int t = 0; t < TOGETHER; ++t) {
+    for (int r = 0; r < ROWS; ++r) sums[t + r * step] = SECATEUR_ISA::sum(sum[t][r]);
+  }
+}
+
+template <ValueType TYPE, int ROWS>
+void bitmask_rows(const BitmaskLines& lines, const float* x, float* sums) {
+  constexpr int TOGETHER = BITMASK_SUMS / ROWS < BITMASK_LINES ? BITMASK_SUMS / ROWS : BITMASK_LINES;
+  const std::int64_t step = lines.end - lines.begin;
+  // Lines from whose last value on a whole vector can be read.
+  std::int64_t whole = lines.end;
+  while (whole > lines.begin && lines.starts[whole] + LANES > lines.entries) --whole;
+  std::int64_t done = 0;
+  for (; lines.begin + done + TOGETHER <= whole; done += TOGETHER) {
+    bitmask_together<TYPE, TOGETHER, ROWS, Way::fast>(lines, lines.begin + done, x, sums + done, step);
+  }
+  for (; lines.begin + done < whole; ++done) {
+    bitmask_together<TYPE, 1, ROWS, Way::fast>(lines, lines.begin + done, x, sums + done, step);
+  }
+  for (std::int64_t r = 0; r < ROWS; ++r) {
+    if (any_nan(sums + r * step, done)) done = 0;
+  }
+  for (; done < step; ++done) bitmask_together<TYPE, 1, ROWS, Way::careful>(lines, lines.begin + done, x, sums + done, step);
+}
+
+template <ValueType TYPE>
+void bitmask_product(const BitmaskLines& lines) {
+  std::int64_t row = 0;
+  const auto take = [&](auto rows, std::int64_t count) {
+    rows(lines, lines.x + row * lines.length, lines.sums + row * (lines.end - lines.begin));
+    row += count;
+  };
+  // Eight rows at once were slower on AVX-512: GCC keeps no input in a register, and reads all of them twice.
+  while (row + 4 <= lines.rows) take(&bitmask_rows<TYPE, 4>, 4);
+  if (row + 2 <= lines.rows) take(&bitmask_rows<TYPE, 2>, 2);
+  if (row < lines.rows) take(&bitmask_rows<TYPE, 1>, 1);
+}
+
+void bitmask_lines(const BitmaskLines& lines) {
+  switch (lines.type) {
+    case ValueType::float32: return bitmask_product<ValueType::float32>(lines);
+    case ValueType::float16: return bitmask_product<ValueType::float16>(lines);
+    case ValueType::bfloat16: return bitmask_product<ValueType::bfloat16>(lines);
+  }
+}
+
+}  // namespace
+}  // namespace secateur::SECATEUR_ISA
