@@ -96,15 +96,15 @@ class DenseBatch final : public WeightedStep {
     }
   }
 
-  // Weights come from memory while the first rows are multiplied; while the last are, those of the next block are on
-  // their way, be they the next tile's. (Fetching what is not there does no harm.)
+  // While the weights of a block are multiplied, those of the next are on their way, be they the next tile's. (Fetching
+  // what is not there does no harm.)
   void multiply(std::int64_t tile, const Scratch& s) const noexcept {
     const float* const weights = reinterpret_cast<const float*>(weights_.get()) + tile * tile_ * shape_.in;
     for (std::int64_t first = 0; first < shape_.in; first += BLOCK) {
       const FullWalk& walk = shape_.in - first <= BLOCK ? last_ : full_;
       kernels_.panel({s.x + first * padded_rows(), walk.indices.data(), walk.counts.data(), offsets_.data(),
                       weights + first * tile_, steps_.data(), 1, kernels_.panel_pixels, kernels_.panel_pixels, 0, s.sums,
-                      panels_, first == 0, panels_ > 1 ? weights + (first + BLOCK) * tile_ : nullptr});
+                      panels_, first == 0, weights + (first + BLOCK) * tile_});
     }
   }
 

@@ -8,9 +8,9 @@ namespace secateur::SECATEUR_ISA {
 namespace {
 
 // Some channels times some pixels; sums of pixels lie as those of a full group do.
-template <int PIXELS, bool AHEAD = false>
+template <int PIXELS, int AHEAD = 0>
 void panel_group(const PanelTile& tile, const float* value, const std::uint8_t* indices, std::int64_t count,
-                 std::int64_t group, float* sums) {
+                 std::int64_t group, float* sums, const float* ahead = nullptr) {
   constexpr int P = PANEL_CHANNELS;
   const char* pixel[PIXELS];
   SECATEUR_UNROLL
@@ -25,10 +25,8 @@ void panel_group(const PanelTile& tile, const float* value, const std::uint8_t* 
   }
   for (std::int64_t i = 0; i < count; ++i) {
     const std::int64_t offset = tile.offsets[indices[i]];
-    if constexpr (AHEAD) {
-      SECATEUR_UNROLL
-      for (int s = 0; s < PIXELS; ++s) __builtin_prefetch(tile.ahead + (i * PIXELS + s) * LANES, 0, 2);
-    }
+    SECATEUR_UNROLL
+    for (int s = 0; s < AHEAD; ++s) __builtin_prefetch(ahead + (i * AHEAD + s) * LANES, 0, 2);
     Vec x[PIXELS];
     SECATEUR_UNROLL
     for (int s = 0; s < PIXELS; ++s) x[s] = load(reinterpret_cast<const float*>(pixel[s] + offset));
@@ -44,6 +42,22 @@ void panel_group(const PanelTile& tile, const float* value, const std::uint8_t* 
   for (int p = 0; p < P; ++p) {
     SECATEUR_UNROLL
     for (int s = 0; s < PIXELS; ++s) store(sums + (p * PANEL_PIXELS + s) * LANES, sum[p][s]);
+  }
+}
+
+// Each panel fetches its share ahead: all at once they wait for memory, and none is fetched meanwhile.
+inline void last_group(const PanelTile& tile, const float* values, const std::uint8_t* indices, std::int64_t count,
+                       std::int64_t panel, float* sums) {
+  const std::int64_t group = tile.groups - 1;
+  const std::int64_t share = (PANEL_PIXELS + tile.panels - 1) / tile.panels;
+  if (tile.ahead == nullptr || panel * share >= PANEL_PIXELS) {
+    return panel_group<PANEL_PIXELS>(tile, values, indices, count, group, sums);
+  }
+  const float* const ahead = tile.ahead + panel * share * count * LANES;
+  switch (share) {
+    case 1: return panel_group<PANEL_PIXELS, 1>(tile, values, indices, count, group, sums, ahead);
+    case 2: return panel_group<PANEL_PIXELS, 2>(tile, values, indices, count, group, sums, ahead);
+    default: return panel_group<PANEL_PIXELS, PANEL_PIXELS>(tile, values, indices, count, group, sums, ahead);
   }
 }
 
@@ -66,11 +80,7 @@ void panel_tile(const PanelTile& tile) {
       case 1: panel_group<1>(tile, values, indices, count, tile.groups - 1, sums); break;
       case 2: panel_group<2>(tile, values, indices, count, tile.groups - 1, sums); break;
       default:
-        if (tile.ahead != nullptr && panel + 1 == tile.panels) {
-          panel_group<PANEL_PIXELS, true>(tile, values, indices, count, tile.groups - 1, sums);
-        } else {
-          panel_group<PANEL_PIXELS>(tile, values, indices, count, tile.groups - 1, sums);
-        }
+        last_group(tile, values, indices, count, panel, sums);
     }
     values += count * PANEL_CHANNELS;
     indices += count;

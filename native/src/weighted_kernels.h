@@ -51,7 +51,7 @@ struct PanelTile {
   float* sums;              // [groups][panels * panel_channels][panel_pixels][lanes]
   std::int64_t panels;
   bool first;
-  const float* ahead = nullptr;  // as much as the pixels of a group: fetched while the last panel is multiplied
+  const float* ahead = nullptr;  // as much as the pixels of the last group: fetched meanwhile
 };
 
 // Runs of floats, one a lane, become vectors: for each of some channels.
