@@ -10,6 +10,7 @@ namespace {
 
 constexpr std::int64_t BRIDGE = 256;  // positions that a filler advances
 constexpr std::int64_t MAX_POSITIONS = 65536;
+constexpr std::int64_t CACHED_BYTES = 4 << 20;  // in the second-level caches of two cores, or hardly more
 
 void take_values(OwnedLines& lines, const Matrix& matrix, std::size_t entries) {
   const std::size_t bytes = entries * static_cast<std::size_t>(value_bytes(matrix.type));
@@ -108,24 +109,27 @@ OwnedLines to_positions(const Matrix& matrix) {
   return out;
 }
 
-OwnedLines written_out(const Matrix& matrix) {
-  OwnedLines out;
-  take_values(out, matrix, static_cast<std::size_t>(matrix.lines * matrix.length));
-  each_nonzero(matrix, [&](std::int64_t line, std::int64_t position, std::int64_t source) {
-    copy_value(matrix, source, out.values.get(), line * matrix.length + position);
+WrittenLines written_out(const Matrix& matrix) {
+  const std::int64_t size = value_bytes(matrix.type);
+  const std::size_t line = static_cast<std::size_t>(matrix.length * size);
+  const bool aligned = reinterpret_cast<std::uintptr_t>(matrix.values) % ALIGNMENT == 0 && line % ALIGNMENT == 0;
+  const bool large = matrix.lines * matrix.length * size > CACHED_BYTES;
+  if (matrix.layout == LayoutKind::dense && (aligned || large)) return {nullptr, matrix.values, matrix.length, 0};
+  WrittenLines out;
+  out.step = static_cast<std::int64_t>(aligned_up(line)) / size;
+  out.bytes = static_cast<std::size_t>(matrix.lines * out.step * size);
+  out.owned = aligned_bytes(out.bytes);
+  out.values = out.owned.get();
+  std::memset(out.owned.get(), 0, out.bytes);
+  each_nonzero(matrix, [&](std::int64_t at_line, std::int64_t position, std::int64_t source) {
+    copy_value(matrix, source, out.owned.get(), at_line * out.step + position);
   });
-  out.view.layout = LayoutKind::dense;
-  out.view.lines = matrix.lines;
-  out.view.length = matrix.length;
-  out.view.values = out.values.get();
   return out;
 }
 
 WalkedLines::WalkedLines(const Matrix& matrix, LayoutKind layout) : view_(matrix) {
-  if (matrix.layout == layout || (matrix.layout == LayoutKind::index16 && layout != LayoutKind::dense)) return;
-  if (layout == LayoutKind::dense) {
-    owned_ = written_out(matrix);
-  } else if (matrix.length <= MAX_POSITIONS && layout == LayoutKind::index16) {
+  if (matrix.layout == layout || matrix.layout == LayoutKind::index16) return;
+  if (matrix.length <= MAX_POSITIONS && layout == LayoutKind::index16) {
     owned_ = to_positions(matrix);
   } else if (matrix.layout != LayoutKind::gap8) {
     owned_ = to_gaps(matrix);

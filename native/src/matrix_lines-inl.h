@@ -252,14 +252,14 @@ template <ValueType TYPE, int TOGETHER>
 void dense_lines(const GatherLines& lines, std::int64_t first) {
   Vec sum[TOGETHER][2];
   for (int t = 0; t < TOGETHER; ++t) sum[t][0] = sum[t][1] = set(0.0f);
-  const std::int64_t start = first * lines.length;
+  const std::int64_t start = first * lines.line_step;
   std::int64_t i = 0;
   for (; i + 2 * LANES <= lines.length; i += 2 * LANES) {
     const Vec x0 = load(lines.x + i);
     const Vec x1 = load(lines.x + i + LANES);
     SECATEUR_UNROLL
     for (int t = 0; t < TOGETHER; ++t) {
-      const std::int64_t at = start + t * lines.length + i;
+      const std::int64_t at = start + t * lines.line_step + i;
       sum[t][0] = fma(load_values<TYPE>(lines.values, at), x0, sum[t][0]);
       sum[t][1] = fma(load_values<TYPE>(lines.values, at + LANES), x1, sum[t][1]);
     }
@@ -269,7 +269,7 @@ void dense_lines(const GatherLines& lines, std::int64_t first) {
     for (std::int64_t j = i; j < lines.length; j += CHUNK) {
       const std::int64_t count = lines.length - j < CHUNK ? lines.length - j : CHUNK;
       float chunk[CHUNK];
-      const std::int64_t at = start + t * lines.length + j;
+      const std::int64_t at = start + t * lines.line_step + j;
       const std::int64_t size = TYPE == ValueType::float32 ? 4 : 2;
       widen(static_cast<const char*>(lines.values) + at * size, TYPE, count, chunk);
       for (std::int64_t k = 0; k < count; ++k) rest = __builtin_fmaf(chunk[k], lines.x[j + k], rest);

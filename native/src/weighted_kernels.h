@@ -130,6 +130,7 @@ struct GatherLines {
   std::int64_t begin;
   std::int64_t end;
   std::int64_t length;
+  std::int64_t line_step;  // dense: values from line to line
   const float* x;
   float* sums;  // of line `begin` first
 };
