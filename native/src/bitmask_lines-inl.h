@@ -111,5 +111,50 @@ void bitmask_lines(const BitmaskLines& lines) {
   }
 }
 
+// sums += x * line, wherever a bit is set.
+template <ValueType TYPE, Way WAY>
+void bitmask_scatter_line(const BitmaskLines& lines, std::int64_t line, float x, float* sums) {
+  const std::uint8_t* const mask = lines.masks + line * ((lines.length + 7) / 8);
+  std::int64_t entry = lines.starts[line];
+  const Vec factor = set(x);
+  for (std::int64_t i = 0; i < lines.length; i += LANES) {
+    const std::int64_t count = lines.length - i < LANES ? lines.length - i : LANES;
+    const std::uint32_t bits = mask_bits(mask + i / 8, count);
+    const Spread spread = spread_to(bits);
+    const Vec values = spread_values<TYPE, WAY>(lines, entry, spread, bits);
+    const Vec sum = count < LANES ? load_part(sums + i, count) : load(sums + i);
+    const Vec next = WAY == Way::fast ? fma(values, factor, sum) : fma_where(spread, values, factor, sum);
+    count < LANES ? store_part(sums + i, count, next) : store(sums + i, next);
+    entry += __builtin_popcount(bits);
+  }
+}
+
+template <ValueType TYPE>
+void bitmask_scatter(const BitmaskLines& lines) {
+  constexpr std::int64_t SIZE = TYPE == ValueType::float32 ? 4 : 2;
+  const std::int64_t mask_bytes = (lines.length + 7) / 8;
+  each_living(lines.x, lines.begin, lines.end, [&](std::int64_t line, std::int64_t next) {
+    if (next >= 0) {
+      const std::int64_t begin = lines.starts[next];
+      prefetch_bytes(static_cast<const char*>(lines.values) + begin * SIZE, (lines.starts[next + 1] - begin) * SIZE);
+      prefetch_bytes(lines.masks + next * mask_bytes, mask_bytes);
+    }
+    const float x = lines.x[line];
+    if (is_finite(x) && lines.starts[line + 1] + LANES <= lines.entries) {
+      bitmask_scatter_line<TYPE, Way::fast>(lines, line, x, lines.sums);
+    } else {
+      bitmask_scatter_line<TYPE, Way::careful>(lines, line, x, lines.sums);
+    }
+  });
+}
+
+void scatter_bitmask(const BitmaskLines& lines) {
+  switch (lines.type) {
+    case ValueType::float32: return bitmask_scatter<ValueType::float32>(lines);
+    case ValueType::float16: return bitmask_scatter<ValueType::float16>(lines);
+    case ValueType::bfloat16: return bitmask_scatter<ValueType::bfloat16>(lines);
+  }
+}
+
 }  // namespace
 }  // namespace secateur::SECATEUR_ISA

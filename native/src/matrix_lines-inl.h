@@ -93,32 +93,36 @@ void scatter_line(const ScatterLines& lines, std::int64_t line, float x) {
   }
 }
 
+// Calls visit(line, next) for every line whose input is not zero; after the last of some there is no next: -1. They are
+// listed without a branch: which are zero is as good as random.
+template <class Visit>
+inline void each_living(const float* x, std::int64_t begin, std::int64_t end, Visit visit) {
+  constexpr std::int64_t LISTED = 512;
+  std::int32_t alive[LISTED + 1];
+  for (std::int64_t first = begin; first < end; first += LISTED) {
+    const std::int64_t count = end - first < LISTED ? end - first : LISTED;
+    std::int64_t living = 0;
+    for (std::int64_t i = 0; i < count; ++i) {
+      alive[living] = static_cast<std::int32_t>(i);
+      living += x[first + i] != 0.0f;
+    }
+    for (std::int64_t i = 0; i < living; ++i) visit(first + alive[i], i + 1 < living ? first + alive[i + 1] : -1);
+  }
+}
+
 template <LayoutKind LAYOUT>
 void scatter_layout(const ScatterLines& lines) {
   constexpr std::int64_t INDEX_BYTES = LAYOUT == LayoutKind::gap8 ? 1 : 2;
   const std::int64_t value_size = lines.type == ValueType::float32 ? 4 : 2;
-  constexpr std::int64_t LISTED = 512;
-  std::int32_t alive[LISTED + 1];
-  for (std::int64_t first = lines.begin; first < lines.end; first += LISTED) {
-    // The living inputs are listed without a branch: which are zero is as good as random.
-    const std::int64_t count = lines.end - first < LISTED ? lines.end - first : LISTED;
-    std::int64_t living = 0;
-    for (std::int64_t i = 0; i < count; ++i) {
-      alive[living] = static_cast<std::int32_t>(i);
-      living += lines.x[first + i] != 0.0f;
+  each_living(lines.x, lines.begin, lines.end, [&](std::int64_t line, std::int64_t next) {
+    if (next >= 0) {
+      const std::int64_t begin = lines.starts[next];
+      const std::int64_t entries = lines.starts[next + 1] - begin;
+      prefetch_bytes(static_cast<const char*>(lines.values) + begin * value_size, entries * value_size);
+      prefetch_bytes(static_cast<const char*>(lines.indices) + begin * INDEX_BYTES, entries * INDEX_BYTES);
     }
-    for (std::int64_t i = 0; i < living; ++i) {
-      const std::int64_t line = first + alive[i];
-      if (i + 1 < living) {
-        const std::int64_t next = first + alive[i + 1];
-        const std::int64_t begin = lines.starts[next];
-        const std::int64_t entries = lines.starts[next + 1] - begin;
-        prefetch_bytes(static_cast<const char*>(lines.values) + begin * value_size, entries * value_size);
-        prefetch_bytes(static_cast<const char*>(lines.indices) + begin * INDEX_BYTES, entries * INDEX_BYTES);
-      }
-      scatter_line<LAYOUT>(lines, line, lines.x[line]);
-    }
-  }
+    scatter_line<LAYOUT>(lines, line, lines.x[line]);
+  });
 }
 
 void scatter_lines(const ScatterLines& lines) {

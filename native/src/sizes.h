@@ -49,6 +49,12 @@ inline void require(bool holds, const std::string& otherwise) {
   if (!holds) throw std::invalid_argument(otherwise);
 }
 
+// The same in a loop, where putting words together that nobody reads took longer than all else.
+template <class Words>
+void require_said(bool holds, Words otherwise) {
+  if (!holds) require(false, otherwise());
+}
+
 inline std::string text(const Shape& shape) {
   std::string s = "(";
   for (std::size_t i = 0; i < shape.size(); ++i) s += (i > 0 ? ", " : "") + std::to_string(shape[i]);

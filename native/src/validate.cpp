@@ -1,5 +1,6 @@
 #include "validate.h"
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -102,9 +103,10 @@ void validate_bitmask(const Matrix& m, const MatrixArrays& arrays) {
   const auto* mask = static_cast<const std::uint8_t*>(m.indices);
   if (m.length % 8 != 0) {
     for (std::int64_t line = 0; line < m.lines; ++line) {
-      require(mask[line * pitch + pitch - 1] >> (m.length % 8) == 0,
-              "line " + std::to_string(line) + ": expected no bits beyond position " + std::to_string(m.length - 1) +
-                  ", found some");
+      require_said(mask[line * pitch + pitch - 1] >> (m.length % 8) == 0, [&] {
+        return "line " + std::to_string(line) + ": expected no bits beyond position " + std::to_string(m.length - 1) +
+               ", found some";
+      });
     }
   }
   const std::int64_t set = count_bits(mask, m.lines * pitch);
@@ -118,22 +120,28 @@ void validate_starts(const Matrix& m, const MatrixArrays& arrays) {
   expect_aligned("starts", m.starts, sizeof *m.starts);
   require(m.starts[0] == 0, "starts: expected to begin with 0, found " + std::to_string(m.starts[0]));
   for (std::int64_t line = 0; line < m.lines; ++line) {
-    require(m.starts[line] <= m.starts[line + 1], "line " + std::to_string(line) + ": expected a start of at least " +
-                                                      std::to_string(m.starts[line]) + " after it, found " +
-                                                      std::to_string(m.starts[line + 1]));
+    require_said(m.starts[line] <= m.starts[line + 1], [&] {
+      return "line " + std::to_string(line) + ": expected a start of at least " + std::to_string(m.starts[line]) +
+             " after it, found " + std::to_string(m.starts[line + 1]);
+    });
   }
   require(m.starts[m.lines] == m.entries, "starts: expected to end with " + std::to_string(m.entries) + ", found " +
                                               std::to_string(m.starts[m.lines]));
 }
 
-// A zero is a filler, and that is +0 after 255 zeros.
+// A zero is a filler, and that is +0 after 255 zeros. Most pieces have none, which is four times as fast to see.
 template <class Bits>
 bool any_bad_filler(const Bits* values, const std::uint8_t* gaps, std::int64_t count) {
-  bool found = false;
-  for (std::int64_t i = 0; i < count; ++i) {
-    found |= static_cast<Bits>(values[i] << 1) == 0 && (gaps[i] != 255 || values[i] != 0);
+  constexpr std::int64_t PIECE = 1024;
+  for (std::int64_t first = 0; first < count; first += PIECE) {
+    const std::int64_t end = std::min(first + PIECE, count);
+    Bits zeros = 0;
+    for (std::int64_t i = first; i < end; ++i) zeros |= static_cast<Bits>(static_cast<Bits>(values[i] << 1) == 0);
+    for (std::int64_t i = first; zeros != 0 && i < end; ++i) {
+      if (static_cast<Bits>(values[i] << 1) == 0 && (gaps[i] != 255 || values[i] != 0)) return true;
+    }
   }
-  return found;
+  return false;
 }
 
 void validate_gap8(const Matrix& m, const MatrixArrays& arrays) {
@@ -160,9 +168,12 @@ void validate_gap8(const Matrix& m, const MatrixArrays& arrays) {
       for (; e < piece; ++e) sum += gaps[e];
       used += sum;
     }
-    require(used <= m.length, where(line, end - 1) + ": expected a position below " + std::to_string(m.length) +
-                                  ", found " + std::to_string(used - 1));
-    require(begin == end || value_bits(m, end - 1) != 0, where(line, end - 1) + ": expected no filler at a line's end");
+    require_said(used <= m.length, [&] {
+      return where(line, end - 1) + ": expected a position below " + std::to_string(m.length) + ", found " +
+             std::to_string(used - 1);
+    });
+    require_said(begin == end || value_bits(m, end - 1) != 0,
+                 [&] { return where(line, end - 1) + ": expected no filler at a line's end"; });
   }
 }
 
@@ -179,13 +190,15 @@ void validate_index16(const Matrix& m, const MatrixArrays& arrays) {
     bool unsorted = false;
     for (std::int64_t e = begin; e + 1 < end; ++e) unsorted |= positions[e] >= positions[e + 1];
     for (std::int64_t e = begin; unsorted && e + 1 < end; ++e) {
-      require(positions[e] < positions[e + 1], where(line, e + 1) + ": expected a position above " +
-                                                   std::to_string(positions[e]) + ", found " +
-                                                   std::to_string(positions[e + 1]));
+      require_said(positions[e] < positions[e + 1], [&] {
+        return where(line, e + 1) + ": expected a position above " + std::to_string(positions[e]) + ", found " +
+               std::to_string(positions[e + 1]);
+      });
     }
-    require(positions[end - 1] < m.length, where(line, end - 1) + ": expected a position below " +
-                                               std::to_string(m.length) + ", found " +
-                                               std::to_string(positions[end - 1]));
+    require_said(positions[end - 1] < m.length, [&] {
+      return where(line, end - 1) + ": expected a position below " + std::to_string(m.length) + ", found " +
+             std::to_string(positions[end - 1]);
+    });
   }
   expect_no_zeros(m);
 }

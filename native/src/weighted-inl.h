@@ -44,6 +44,7 @@ constexpr WeightedKernels list_kernels() {
   kernels.scatter = &scatter_lines;
   kernels.gather = &gather_lines;
   kernels.bitmask = &bitmask_lines;
+  kernels.scatter_bitmask = &scatter_bitmask;
   kernels.strips = &strip_lines;
   kernels.depthwise = &depthwise_row;
   kernels.streamed = {&winograd_input<4, 3, true>, &streamed_filters, &streamed_output};

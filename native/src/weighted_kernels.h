@@ -146,8 +146,8 @@ struct BitmaskLines {
   std::int64_t end;
   std::int64_t length;
   std::int64_t rows;
-  const float* x;  // [rows][length]
-  float* sums;     // [rows][end - begin]
+  const float* x;  // [rows][length]; to scatter, one row of inputs, which are the lines
+  float* sums;     // [rows][end - begin]; to scatter, [length]
 };
 
 // sums[output] = its weights . x, block after block of outputs.
@@ -251,6 +251,7 @@ struct WeightedKernels {
   void (*scatter)(const ScatterLines&);
   void (*gather)(const GatherLines&);
   void (*bitmask)(const BitmaskLines&);
+  void (*scatter_bitmask)(const BitmaskLines&);
   void (*strips)(const StripLines&);
   void (*depthwise)(const DepthwiseRow&);
   StreamedTransforms streamed;
