@@ -31,12 +31,12 @@ class Matrix {
              values_.data(),
              indices_ ? indices_->data() : nullptr,
              starts_ ? static_cast<const std::uint32_t*>(starts_->data()) : nullptr};
-    check(secateur_matrix_check(&view_, indices_ ? indices_->bytes() / index_bytes : 0, starts_ ? starts_->bytes() / 4 : 0));
+    check(checked(indices_ ? indices_->bytes() / index_bytes : 0, starts_ ? starts_->bytes() / 4 : 0));
   }
 
   const secateur_matrix* view() const { return &view_; }
   std::int64_t entries() const { return view_.entries; }
-  std::int64_t nonzeros() const { return secateur_matrix_nonzeros(&view_); }
+  std::int64_t nonzeros() const { return nonzeros_; }
 
   nanobind::ndarray<nanobind::numpy, float, nanobind::ndim<2>> to_dense() const {
     auto* numbers = new float[static_cast<std::size_t>(view_.lines * view_.length)];
@@ -46,6 +46,13 @@ class Matrix {
   }
 
  private:
+  secateur_status checked(std::int64_t indices, std::int64_t starts) {
+    const nanobind::gil_scoped_release unlocked;
+    const secateur_status status = secateur_matrix_check(&view_, indices, starts);
+    nonzeros_ = status == SECATEUR_OK ? secateur_matrix_nonzeros(&view_) : 0;
+    return status;
+  }
+
   static void expect_items(const char* what, const Buffer& buffer, std::int64_t bytes) {
     if (buffer.item_bytes() == bytes) return;
     const std::string message = std::string(what) + ": expected elements of " + std::to_string(bytes) + " bytes, found " +
@@ -56,6 +63,7 @@ class Matrix {
   Buffer values_;
   std::optional<Buffer> indices_, starts_;
   secateur_matrix view_{};
+  std::int64_t nonzeros_ = 0;
 };
 
 }  // namespace secateur::binding
