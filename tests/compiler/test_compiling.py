@@ -417,3 +417,11 @@ def test_whole_windows_may_lie_in_the_padding(model: nn.Module) -> None:
     with torch.no_grad():
         expected = model.eval()(x)
     torch.testing.assert_close(sc.compile(model, x, measure=False)(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("given", [[1.0, 2.0, 3.0], [[1.0, 2.0, 3.0]], (torch.zeros(1, 3), 4)])
+def test_examples_that_are_no_tensors_are_refused_in_words(given: object) -> None:
+    with pytest.raises(
+        ConfigurationError, match="expected a tensor or array for each of the network's inputs"
+    ):
+        sc.compile(nn.Linear(3, 2), given)

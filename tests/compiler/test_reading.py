@@ -10,10 +10,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from secateur.compiler.reading import network_of_module, onnx_of_module
+from secateur.compiler.reading import load_network, network_of_module, onnx_of_module
 from secateur.compiler.reference import run
 from secateur.errors import UnsupportedModelError
-from secateur.format.graph import Batch
+from secateur.format.graph import Batch, Linear
 from tests.compiler.models import assert_close
 
 
@@ -119,3 +119,41 @@ def test_the_model_in_memory_is_a_valid_one() -> None:
     proto = onnx_of_module(nn.Linear(8, 4), [torch.ones(1, 8)])
     assert proto.graph.input[0].type.tensor_type.shape.dim[0].dim_param
     assert {tensor.name for tensor in proto.graph.initializer} == {"weight", "bias"}
+
+
+class Attention(nn.Module):
+    """One head over a sequence: torch exports the weights of such layers turned, under no name."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.query, self.key, self.value = (nn.Linear(8, 8) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        weights = torch.softmax(self.query(x) @ self.key(x).transpose(-1, -2), -1)
+        return weights @ self.value(x)  # type: ignore[no-any-return]
+
+
+def test_layers_over_sequences_keep_their_names() -> None:
+    module = nn.Sequential(Attention(), nn.LayerNorm(8), nn.Linear(8, 4))
+    network = network_of_module(module, [torch.zeros(1, 5, 8)])
+    linear = [node for node in network.graph.nodes if isinstance(node, Linear)]
+    assert [node.name for node in linear] == ["0.query", "0.key", "0.value", "2"]
+    assert [node.weight for node in linear] == [f"{node.name}.weight" for node in linear]
+
+
+@pytest.mark.parametrize("scopes", ["", "[", "['']", "[1, 2]", "7", "['', '', 'linear']"])
+def test_a_path_that_torch_did_not_write_costs_the_name_alone(scopes: str) -> None:
+    model = onnx_of_module(nn.Linear(8, 4), [torch.zeros(1, 5, 8)])
+    product = next(node for node in model.graph.node if node.op_type == "MatMul")
+    for entry in product.metadata_props:
+        if entry.key == "pkg.torch.onnx.name_scopes":
+            entry.value = scopes
+    (linear,) = [node for node in load_network(model).graph.nodes if isinstance(node, Linear)]
+    assert linear.name == product.name
+
+
+def test_a_module_without_numbers_is_refused_in_words() -> None:
+    with pytest.raises(
+        UnsupportedModelError, match="2 of its parameters are on the device 'meta', 'weight' the"
+    ):
+        network_of_module(nn.Linear(3, 2, device="meta"), [torch.zeros(1, 3)])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 
 import numpy as np
@@ -25,6 +26,8 @@ from secateur.compiler.operands import Call, Known, Operand
 from secateur.compiler.operators import OPERATORS
 from secateur.errors import DataError, UnsupportedModelError
 from secateur.format.graph import Batch, Dim, Expand, Value
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
 
 
 def lower(model: onnx.ModelProto) -> Network:
@@ -183,7 +186,22 @@ def _call(
         (),
         {name: helper.get_attribute_value(entry) for name, entry in attributes.items()},
         probes,
+        _module(node),
     )
+
+
+def _module(node: onnx.NodeProto) -> str | None:
+    # torch.onnx.export writes the path to the operator, as a Python list: "['', '0', '0.query', 'linear']".
+    written = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
+    try:
+        scopes = ast.literal_eval(written)
+    except (
+        ValueError,
+        SyntaxError,
+    ):  # another program's words under the same key: a name is all that is lost
+        return None
+    named = isinstance(scopes, list) and len(scopes) > 1 and isinstance(scopes[-2], str)
+    return scopes[-2] or None if named else None
 
 
 def _results(node: onnx.NodeProto, call: Call, opsets: Opsets, build: Builder) -> dict[str, Operand]:

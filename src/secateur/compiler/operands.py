@@ -74,6 +74,7 @@ class Call:
         outputs: With the shapes that ONNX infers; None where an optional output is left out.
         attributes: Those that are given.
         probes: The batch sizes that are tried.
+        module: The path of the torch module that the node was exported for, where the model says so.
     """
 
     name: str
@@ -83,6 +84,7 @@ class Call:
     outputs: tuple[Value | None, ...]
     attributes: Mapping[str, Any]
     probes: tuple[int, ...]
+    module: str | None = None
 
     def refused(self, found: str, expected: str) -> UnsupportedModelError:
         """The error that this node cannot be translated: what was found, and what is supported."""

@@ -16,7 +16,7 @@ from secateur.compiler.lower import lower
 from secateur.compiler.network import Network
 from secateur.compiler.onnxfile import read_model
 from secateur.compiler.passes import optimise
-from secateur.errors import MissingExtraError, UnsupportedModelError
+from secateur.errors import InputError, MissingExtraError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -56,6 +56,7 @@ def network_of_module(
 
     Raises:
         UnsupportedModelError: torch cannot export the module, or the network cannot be translated.
+        InputError: An example is no tensor or array.
         MissingExtraError: The package ``onnxscript`` is not installed.
 
     Example:
@@ -83,12 +84,14 @@ def onnx_of_module(
 
     Raises:
         UnsupportedModelError: torch cannot export the module.
+        InputError: An example is no tensor or array.
         MissingExtraError: The package ``onnxscript`` is not installed.
     """
     import torch  # noqa: PLC0415  # the compiler works where torch is not installed
 
     from secateur.pruning.modes import evaluating  # noqa: PLC0415  # needs torch
 
+    _check_ready(module, example_inputs)
     examples = tuple(_example(torch.as_tensor(given), widen=dynamic_batch) for given in example_inputs)
     batch = torch.export.Dim("batch")
     shapes = tuple({0: batch} if example.ndim else None for example in examples) if dynamic_batch else None
@@ -118,6 +121,22 @@ def onnx_of_module(
     if dynamic_batch:
         _check_open(module, model)
     return model
+
+
+def _check_ready(module: nn.Module, example_inputs: Sequence[Any]) -> None:
+    without = [name for name, parameter in module.named_parameters() if parameter.is_meta]
+    if without:
+        raise UnsupportedModelError(
+            f"{type(module).__name__} has no numbers yet: {len(without)} of its parameters are on the device "
+            f"'meta', {without[0]!r} the first; load its weights (load_state_dict(..., assign=True)) first"
+        )
+    for place, example in enumerate(example_inputs):
+        if not hasattr(example, "shape"):
+            raise InputError(
+                "example_inputs: expected a NumPy array or a torch tensor for each of the network's inputs, with "
+                f"the batch as its first dimension; found {type(example).__name__} as number {place + 1}. A list "
+                "is several inputs: make one of numbers a tensor"
+            )
 
 
 def _check_open(module: nn.Module, model: onnx.ModelProto) -> None:

@@ -7,7 +7,7 @@ import numpy as np
 from secateur.compiler.builder import Builder
 from secateur.compiler.network import Array
 from secateur.compiler.operands import Call, Known
-from secateur.compiler.operators.layers import layer_name
+from secateur.compiler.operators.layers import layer_name, weight_label
 from secateur.format.graph import Binary, Linear, MatMul, Reshape, Transpose, Value
 
 
@@ -24,7 +24,7 @@ def matmul(call: Call, build: Builder) -> None:
             if direct
             else build.temporary(f"{target.name}.2d", (*build.shape(source)[:-1], matrix.shape[1]))
         )
-        weight = build.constant(np.ascontiguousarray(matrix.T), right.label)
+        weight = build.constant(np.ascontiguousarray(matrix.T), weight_label(call))
         build.add(Linear(build.node_name(layer_name(call)), source, weight, result.name))
     else:
         target = call.only_output()
@@ -73,7 +73,7 @@ def gemm(call: Call, build: Builder) -> None:
             Linear(
                 build.node_name(layer_name(call)),
                 _turned(build, call, 0, "transA"),
-                build.constant(np.ascontiguousarray(scaled), right.label),
+                build.constant(np.ascontiguousarray(scaled), weight_label(call)),
                 product.name,
                 None if bias is None else build.constant(bias, call.label(2)),
             )
