@@ -421,7 +421,5 @@ def test_whole_windows_may_lie_in_the_padding(model: nn.Module) -> None:
 
 @pytest.mark.parametrize("given", [[1.0, 2.0, 3.0], [[1.0, 2.0, 3.0]], (torch.zeros(1, 3), 4)])
 def test_examples_that_are_no_tensors_are_refused_in_words(given: object) -> None:
-    with pytest.raises(
-        ConfigurationError, match="expected a tensor or array for each of the network's inputs"
-    ):
+    with pytest.raises(InputError, match="expected a NumPy array or a torch tensor for each of the network"):
         sc.compile(nn.Linear(3, 2), given)

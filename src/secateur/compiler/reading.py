@@ -133,9 +133,10 @@ def _check_ready(module: nn.Module, example_inputs: Sequence[Any]) -> None:
     for place, example in enumerate(example_inputs):
         if not hasattr(example, "shape"):
             raise InputError(
-                "example_inputs: expected a NumPy array or a torch tensor for each of the network's inputs, with "
-                f"the batch as its first dimension; found {type(example).__name__} as number {place + 1}. A list "
-                "is several inputs: make one of numbers a tensor"
+                "example_inputs: expected a NumPy array or a torch tensor for each of the network's inputs, "
+                "with the batch as its first dimension; found "
+                f"{type(example).__name__} as number {place + 1}. A list is several inputs: make one of "
+                "numbers a tensor"
             )
 
 
