@@ -15,7 +15,7 @@ import torch
 
 from secateur.errors import ConfigurationError, FormatError, InputError
 from secateur.format.graph import Batch, Graph, Linear, Reduce, Value
-from secateur.format.layouts import VALUE_DTYPES, Gap8, Order
+from secateur.format.layouts import VALUE_DTYPES, Bitmask, Gap8, Order
 from secateur.format.model import KernelChoice, Model
 from secateur.format.packing import pack, unpack
 from secateur.format.values import round_values
@@ -23,6 +23,9 @@ from secateur.runtime.kernels import best_isa
 from secateur.runtime.load import load
 from secateur.runtime.program import Program
 from tests.runtime.models import assert_close, small_convolutional, sparse, two_layers
+
+_ORDERED = ("scalar", "avx2", "avx512")
+ISAS = _ORDERED[: _ORDERED.index(best_isa()) + 1]
 
 
 def inputs(batch: int = 1) -> np.ndarray:
@@ -87,6 +90,36 @@ def test_an_infinite_input_passes_no_pruned_weight_in_a_sparse_kernel(
             found = program(infinite)
             assert np.isfinite(np.delete(found, 7, axis=1)).all(), (kernel, value_type)
             assert np.isinf(found[:, 7]).all()
+
+
+@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize(
+    ("order", "kernel"), [("rows", "bitmask"), ("rows", "outputs"), ("columns", "inputs")]
+)
+@pytest.mark.parametrize("batch", [1, 7])
+def test_an_infinite_input_passes_no_unset_bit(
+    isa: str, order: Order, kernel: str, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECATEUR_ISA", isa)
+    weight = np.random.default_rng(0).integers(-3, 4, (90, 75)).astype(np.float32)
+    weight[np.random.default_rng(1).random(weight.shape) > 0.6] = 0
+    weight[:, 32] = 0
+    weight[7, 32] = 3.0
+    values = (Value("x", (Batch(), 75)), Value("y", (Batch(), 90)))
+    graph = Graph(("x",), ("y",), values, ("fc.weight",), (Linear("fc", "x", "fc.weight", "y"),))
+    x = np.random.default_rng(2).integers(-4, 5, (batch, 75)).astype(np.float32)
+    for value_type in VALUE_DTYPES:
+        packed = pack(round_values(weight, value_type).values, order=order)
+        assert isinstance(packed.layout, Bitmask)
+        program = Program(Model(graph, {"fc.weight": packed}, {}), kernels={"fc": kernel})
+        assert program.isa == isa
+        np.testing.assert_array_equal(program(x), x @ weight.T)
+        infinite = x.copy()
+        infinite[-1, 32] = np.inf
+        found = program(infinite)
+        np.testing.assert_array_equal(found[:-1], x[:-1] @ weight.T)
+        assert np.isfinite(np.delete(found[-1], 7)).all()
+        assert found[-1, 7] == np.inf
 
 
 @pytest.mark.parametrize("isa", sorted({"scalar", best_isa()} - {"avx2"}))
