@@ -8,24 +8,25 @@
 namespace secateur::SECATEUR_ISA {
 namespace {
 
-// What is read of the lanes is the same for every channel, so it is worked out once.
+// Eight lanes by eight numbers. What is read of the lanes is the same for every channel, so it is worked out once.
 struct PackBlock {
   std::int64_t starts[8];
   EightMask masks[8];  // of a full block: unset
+  std::int64_t first;  // lane
+  std::int64_t i;      // number of the run
+  bool full;
 };
 
-inline PackBlock full_block(const PackLines& lines, std::int64_t first, std::int64_t i) {
+inline PackBlock pack_block(const PackLines& lines, std::int64_t first, std::int64_t i) {
   PackBlock block;
-  for (int k = 0; k < 8; ++k) block.starts[k] = lines.starts[first + k] + i;
-  return block;
-}
-
-inline PackBlock partial_block(const PackLines& lines, std::int64_t first, std::int64_t i) {
-  PackBlock block;
+  block.first = first;
+  block.i = i;
+  block.full = true;
   for (int k = 0; k < 8; ++k) {
     const std::int64_t begin = lines.begin[first + k] > i ? lines.begin[first + k] - i : 0;
     const std::int64_t end = lines.end[first + k] - i < 8 ? lines.end[first + k] - i : 8;
     const bool any = begin < end;
+    block.full = block.full && begin == 0 && end == 8;
     // Where nothing is read the address is one that could be.
     block.starts[k] = any ? lines.starts[first + k] + i : 0;
     block.masks[k] = any ? eight_mask(begin, end) : eight_mask(0, 0);
@@ -34,40 +35,61 @@ inline PackBlock partial_block(const PackLines& lines, std::int64_t first, std::
 }
 
 template <bool FULL>
-void pack_block(const PackLines& lines, const PackBlock& block, std::int64_t first, std::int64_t i) {
-  const std::int64_t count = lines.count - i < 8 ? lines.count - i : 8;
-  const float* source = lines.source;
-  float* packed = lines.packed + first;
-  for (std::int64_t channel = 0; channel < lines.channels; ++channel) {
-    Eight rows[8];
-    SECATEUR_UNROLL
-    for (int k = 0; k < 8; ++k) {
-      rows[k] = FULL ? load_eight(source + block.starts[k]) : load_eight(source + block.starts[k], block.masks[k]);
-    }
-    transpose(rows);
-    SECATEUR_UNROLL
-    for (int k = 0; k < 8; ++k) {
-      if (k < count && lines.places[i + k] >= 0) store_eight(packed + lines.places[i + k], rows[k]);
-    }
-    source += lines.source_step;
-    packed += lines.packed_step;
+inline void pack_eights(const PackLines& lines, const PackBlock& block, const float* source, float* packed) {
+  const std::int64_t count = lines.count - block.i < 8 ? lines.count - block.i : 8;
+  Eight rows[8];
+  SECATEUR_UNROLL
+  for (int k = 0; k < 8; ++k) {
+    rows[k] = FULL ? load_eight(source + block.starts[k]) : load_eight(source + block.starts[k], block.masks[k]);
+    // The next channel's lie pages away.
+    __builtin_prefetch(source + block.starts[k] + lines.source_step);
+  }
+  transpose(rows);
+  const std::int32_t* const places = lines.places + block.i;
+  SECATEUR_UNROLL
+  for (int k = 0; k < 8; ++k) {
+    if (k < count && places[k] >= 0) store_eight(packed + places[k], rows[k]);
   }
 }
 
-void pack_lines(const PackLines& lines) {
-  for (std::int64_t first = 0; first < LANES; first += 8) {
-    std::int64_t full_begin = 0;
-    std::int64_t full_end = lines.count;
-    for (std::int64_t k = first; k < first + 8; ++k) {
-      if (lines.begin[k] > full_begin) full_begin = lines.begin[k];
-      if (lines.end[k] < full_end) full_end = lines.end[k];
+// Up to PANEL_CHANNELS rows side by side, input by input; rows that are not there are zero. Writes two floats too many
+// where panels are of six: whoever packs the next rows after these writes over them.
+void pack_rows(const float* source, std::int64_t row_step, std::int64_t rows, std::int64_t count, float* to) {
+  static_assert(PANEL_CHANNELS <= 8, "rows of a block");
+  for (std::int64_t i = 0; i < count; i += 8) {
+    const std::int64_t inputs = count - i < 8 ? count - i : 8;
+    const EightMask mask = eight_mask(0, inputs);
+    Eight block[8];
+    SECATEUR_UNROLL
+    for (int row = 0; row < 8; ++row) {
+      const bool there = row < PANEL_CHANNELS && row < rows;
+      block[row] = there ? load_eight(source + row * row_step + i, mask) : zero_eight();
     }
-    for (std::int64_t i = 0; i < lines.count; i += 8) {
-      if (full_begin <= i && i + 8 <= full_end) {
-        pack_block<true>(lines, full_block(lines, first, i), first, i);
-      } else {
-        pack_block<false>(lines, partial_block(lines, first, i), first, i);
+    transpose(block);
+    for (std::int64_t k = 0; k < inputs; ++k) store_eight(to + (i + k) * PANEL_CHANNELS, block[k]);
+  }
+}
+
+// Channel by channel, and all of its blocks at once, as they are in one page.
+void pack_lines(const PackLines& lines) {
+  constexpr std::int64_t TOGETHER = 8;
+  PackBlock blocks[TOGETHER];
+  const std::int64_t eights = (lines.count + 7) / 8;
+  const std::int64_t all = LANES / 8 * eights;
+  for (std::int64_t begin = 0; begin < all; begin += TOGETHER) {
+    const std::int64_t count = all - begin < TOGETHER ? all - begin : TOGETHER;
+    for (std::int64_t b = 0; b < count; ++b) {
+      blocks[b] = pack_block(lines, (begin + b) / eights * 8, (begin + b) % eights * 8);
+    }
+    const float* source = lines.source;
+    float* packed = lines.packed;
+    for (std::int64_t channel = 0; channel < lines.channels; ++channel) {
+      for (std::int64_t b = 0; b < count; ++b) {
+        float* const to = packed + blocks[b].first;
+        blocks[b].full ? pack_eights<true>(lines, blocks[b], source, to) : pack_eights<false>(lines, blocks[b], source, to);
       }
+      source += lines.source_step;
+      packed += lines.packed_step;
     }
   }
 }

@@ -7,8 +7,8 @@
 namespace secateur {
 namespace {
 
-// Some ten microseconds: about as many vectors of inputs as cycles.
-constexpr std::int64_t SMALL_POSITIONS = 200'000;
+// Some ten microseconds: three or four cycles a vector of inputs.
+constexpr std::int64_t SMALL_POSITIONS = 120'000;
 constexpr std::int64_t ITEMS = 16;
 constexpr std::int64_t TOGETHER = 64;  // lines whose sums are finished at once
 

@@ -61,7 +61,7 @@ class DenseBatch final : public WeightedStep {
 
   Scratch carve(Carver& parts) const noexcept {
     Scratch s;
-    s.x = parts.take<float>(static_cast<std::size_t>(padded_rows() * shape_.in));
+    s.x = parts.take<float>(static_cast<std::size_t>(padded_rows() * shape_.in) + 8);
     s.sums = parts.take<float>(static_cast<std::size_t>(padded_rows() * tile_));
     return s;
   }
@@ -86,12 +86,8 @@ class DenseBatch final : public WeightedStep {
     for (std::int64_t first = 0; first < shape_.in; first += BLOCK) {
       const std::int64_t count = std::min(BLOCK, shape_.in - first);
       for (std::int64_t panel = 0; panel < panels_; ++panel, to += count * together) {
-        for (std::int64_t i = 0; i < together; ++i) {
-          const std::int64_t row = panel * together + i;
-          const float* const from = source + row * shape_.in + first;
-          const bool there = row < shape_.rows;
-          for (std::int64_t k = 0; k < count; ++k) to[k * together + i] = there ? from[k] : 0.0f;
-        }
+        const std::int64_t row = panel * together;
+        kernels_.pack_rows(source + row * shape_.in + first, shape_.in, shape_.rows - row, count, to);
       }
     }
   }

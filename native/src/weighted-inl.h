@@ -35,6 +35,7 @@ constexpr WeightedKernels list_kernels() {
   list_tiles<1, 1>(kernels);
   kernels.panel = &panel_tile;
   kernels.pack = &pack_lines;
+  kernels.pack_rows = &pack_rows;
   kernels.unpack = &unpack_lines;
   kernels.finish = &finish_line;
   kernels.pool = &pool_band;

@@ -241,6 +241,8 @@ struct WeightedKernels {
   void (*rows[MAX_TILE_COLUMNS + 1])(const SparseTile&);  // of a batch: [vectors]
   void (*panel)(const PanelTile&);
   void (*pack)(const PackLines&);
+  // Rows of a batch for a panel: to[input * panel_channels + row]; two floats more than those may be written.
+  void (*pack_rows)(const float* source, std::int64_t row_step, std::int64_t rows, std::int64_t count, float* to);
   void (*unpack)(const UnpackLines&);
   void (*finish)(const FinishLine&);
   void (*pool)(const PoolBand&);
