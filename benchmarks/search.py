@@ -268,8 +268,16 @@ def _plan(shared: Mapping[str, Any], **more: Any) -> Plan:
     return Plan.model_validate({**shared, **more})
 
 
-def write_summary(path: Path, network: str, runs: Path, task: Task, effort: Effort, command: str) -> None:
-    """Write what all finished runs of a network come to."""
+def _command(network: str, found: Mapping[str, Mapping[int, RunResult]], path: Path) -> str:
+    seeds = sorted({seed for by_seed in found.values() for seed in by_seed})
+    # A published result names no folders of the machine it was made on.
+    name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
+    words = ["--network", network, "--seeds", *map(str, seeds), "--methods", *found, "--json", str(name)]
+    return f"python -m benchmarks.search --data DIR {' '.join(words)}"
+
+
+def write_summary(path: Path, network: str, runs: Path, task: Task, effort: Effort) -> None:
+    """Write what all finished runs of a network come to, with the command that makes them."""
     found: dict[str, dict[int, RunResult]] = {}
     spent: dict[str, dict[int, float]] = {}
     for method in (SEARCH, *FIXED, ZERO):
@@ -281,7 +289,7 @@ def write_summary(path: Path, network: str, runs: Path, task: Task, effort: Effo
                 spent.setdefault(method, {})[seed] = passes(found[method][seed], task, plan)
     settings = {"network": network, "effort": asdict(effort)}
     content = {
-        "command": command,
+        "command": _command(network, found, path.resolve()),
         "settings": settings,
         "provenance": provenance(
             configuration_hash=content_hash(settings), seed=0, threads=torch.get_num_threads()
@@ -318,10 +326,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(given.threads)
     effort = EFFORTS[given.network]
     task = image_task(load_dataset("mnist", given.data), validation=5000, shift=1)
-    command = f"python -m benchmarks.search --data DIR --network {given.network}"
-    if given.json is not None:
-        target = given.json.resolve()
-        command += f" --json {target.relative_to(ROOT) if target.is_relative_to(ROOT) else target.name}"
     for seed in given.seeds:
         for method in given.methods:
             result = run(given.network, method, seed, effort, task, given.runs)
@@ -332,7 +336,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
             if given.json is not None:
                 with FileLock(given.runs / ".summary.lock"):
-                    write_summary(given.json, given.network, given.runs, task, effort, command)
+                    write_summary(given.json, given.network, given.runs, task, effort)
 
 
 if __name__ == "__main__":

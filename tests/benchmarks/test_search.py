@@ -103,6 +103,9 @@ def test_runs_share_the_dense_network_and_the_summary_pairs_them(
     assert first["passes"]["lamp"]["each"] == [2.0, 2.0]
     assert all(passes > 2.0 for passes in first["passes"]["search"]["each"])
     assert str(tmp_path) not in path.read_text()
+    assert first["command"].endswith(
+        "--network lenet-300-100 --seeds 0 1 --methods search lamp zero --json out.json"
+    )
     capsys.readouterr()
     main([*words, str(path), "--seeds", "0", "--methods", "search"])  # only read
     assert json.loads(path.read_text())["summary"] == first["summary"]
