@@ -1,5 +1,5 @@
 # Every verb sets up what it needs in .venv; CI calls the same verbs.
-.PHONY: setup fmt lint types test native-test wheel-test fuzz bench docs check demo clean
+.PHONY: setup fmt lint types test slow-test native-test wheel-test fuzz bench docs check demo clean
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/.secateur-installed
@@ -29,7 +29,11 @@ types: setup
 	$(BIN)/mypy
 
 test: setup
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# CI runs these, too.
+slow-test: setup
+	$(BIN)/python -m pytest -n 2 -m slow
 
 # The core's own tests, under sanitizers.
 native-test: setup
@@ -58,7 +62,7 @@ fuzz: setup
 docs: setup
 	$(BIN)/python -m pytest tests/test_docs.py
 
-check: lint types test
+check: lint types test slow-test
 
 demo: setup
 	$(BIN)/secateur demo

@@ -19,6 +19,7 @@ QUICK = Timing(rounds=3, burst_seconds=0.004, least=2)
 def ignore(_: str) -> None: ...
 
 
+@pytest.mark.slow
 def test_engines_side_by_side(relu: Work) -> None:
     told: list[str] = []
     engines = [
@@ -72,6 +73,7 @@ def test_engines_side_by_side(relu: Work) -> None:
     assert any("round 3 of 3" in words for words in told)
 
 
+@pytest.mark.slow
 def test_without_secateur_there_are_no_ratios(relu: Work) -> None:
     for base in ("", "wrong", "dies"):
         engines = [fake(base, "secateur" if base else "other"), fake()]

@@ -80,6 +80,7 @@ def test_an_epoch_runs_on_made_up_images_where_mnist_is_not(tmp_path: Path) -> N
     assert "random pixels, 64 images" in rows[0]["note"]
 
 
+@pytest.mark.slow
 def test_masks_are_measured_in_processes_of_their_own() -> None:
     rows = [row.to_json() for row in masks(TINY)]
     assert [row["limit_of"] for row in rows] == ["median_ms", "ratio of bytes"] * 2
@@ -92,6 +93,7 @@ def test_masks_of_a_small_network_in_this_process() -> None:
     assert (cost.weights, len(cost.seconds)) == (266_200, 1)
 
 
+@pytest.mark.slow
 def test_a_cut_takes_no_copy_of_the_weights() -> None:
     # Masks before, masks made and masks kept: a quarter of the float32 weights each; the limit is 1.5.
     cost = measure_in_new_process("alexnet", repeats=1, threads=1, pruner=True)

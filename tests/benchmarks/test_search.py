@@ -82,6 +82,7 @@ def test_the_papers_densities_keep_their_proportions(network: str) -> None:
     assert max(ratios) == pytest.approx(min(ratios))
 
 
+@pytest.mark.slow
 def test_runs_share_the_dense_network_and_the_summary_pairs_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -67,6 +67,7 @@ def test_the_tables(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "hours       not measured" in out
 
 
+@pytest.mark.slow
 def test_large_numbers_have_their_units(capsys: pytest.CaptureFixture[str]) -> None:
     out = printed(capsys, "alexnet", "--plan", "--no-measure")
     assert "1,231,167 training images of 3 x 227 x 227 pixels, 1000 classes" in out
