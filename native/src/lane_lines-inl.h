@@ -23,12 +23,16 @@ inline PackBlock pack_block(const PackLines& lines, std::int64_t first, std::int
   block.i = i;
   block.full = true;
   for (int k = 0; k < 8; ++k) {
+    block.full = block.full && lines.begin[first + k] <= i && i + 8 <= lines.end[first + k];
+    block.starts[k] = lines.starts[first + k] + i;
+  }
+  if (block.full) return block;
+  for (int k = 0; k < 8; ++k) {
     const std::int64_t begin = lines.begin[first + k] > i ? lines.begin[first + k] - i : 0;
     const std::int64_t end = lines.end[first + k] - i < 8 ? lines.end[first + k] - i : 8;
     const bool any = begin < end;
-    block.full = block.full && begin == 0 && end == 8;
     // Where nothing is read the address is one that could be.
-    block.starts[k] = any ? lines.starts[first + k] + i : 0;
+    if (!any) block.starts[k] = 0;
     block.masks[k] = any ? eight_mask(begin, end) : eight_mask(0, 0);
   }
   return block;
@@ -41,8 +45,6 @@ inline void pack_eights(const PackLines& lines, const PackBlock& block, const fl
   SECATEUR_UNROLL
   for (int k = 0; k < 8; ++k) {
     rows[k] = FULL ? load_eight(source + block.starts[k]) : load_eight(source + block.starts[k], block.masks[k]);
-    // The next channel's lie pages away.
-    __builtin_prefetch(source + block.starts[k] + lines.source_step);
   }
   transpose(rows);
   const std::int32_t* const places = lines.places + block.i;
@@ -86,6 +88,10 @@ void pack_lines(const PackLines& lines) {
     for (std::int64_t channel = 0; channel < lines.channels; ++channel) {
       for (std::int64_t b = 0; b < count; ++b) {
         float* const to = packed + blocks[b].first;
+        // The next channel's lie pages away.
+        for (int k = 0; k < 8 && channel + 1 < lines.channels; ++k) {
+          __builtin_prefetch(source + lines.source_step + blocks[b].starts[k]);
+        }
         blocks[b].full ? pack_eights<true>(lines, blocks[b], source, to) : pack_eights<false>(lines, blocks[b], source, to);
       }
       source += lines.source_step;

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 
+from secateur import _native
 from secateur.errors import ConfigurationError, FormatError, InputError
 from secateur.format.graph import Batch, Graph, Linear, Reduce, Value
 from secateur.format.layouts import VALUE_DTYPES, Bitmask, Gap8, Order
@@ -24,8 +25,10 @@ from secateur.runtime.load import load
 from secateur.runtime.program import Program
 from tests.runtime.models import assert_close, small_convolutional, sparse, two_layers
 
-_ORDERED = ("scalar", "avx2", "avx512")
-ISAS = _ORDERED[: _ORDERED.index(best_isa()) + 1]
+
+def one_linear(inputs: int, outputs: int) -> Graph:
+    values = (Value("x", (Batch(), inputs)), Value("y", (Batch(), outputs)))
+    return Graph(("x",), ("y",), values, ("fc.weight",), (Linear("fc", "x", "fc.weight", "y"),))
 
 
 def inputs(batch: int = 1) -> np.ndarray:
@@ -67,8 +70,7 @@ def test_an_infinite_input_passes_no_pruned_weight_in_a_sparse_kernel(
     weight[:: 30 if size == "small" else 2, 300:420:2] = 2.0
     weight[7, 11] = weight[-1, -1] = 3.0
     outputs, inputs = weight.shape
-    values = (Value("x", (Batch(), inputs)), Value("y", (Batch(), outputs)))
-    graph = Graph(("x",), ("y",), values, ("fc.weight",), (Linear("fc", "x", "fc.weight", "y"),))
+    graph = one_linear(inputs, outputs)
     x = np.random.default_rng(0).integers(-4, 5, (batch, inputs)).astype(np.float32)
     dead = ~weight.any(axis=0)
     for value_type in VALUE_DTYPES:
@@ -92,7 +94,7 @@ def test_an_infinite_input_passes_no_pruned_weight_in_a_sparse_kernel(
             assert np.isinf(found[:, 7]).all()
 
 
-@pytest.mark.parametrize("isa", ISAS)
+@pytest.mark.parametrize("isa", _native.isas())
 @pytest.mark.parametrize(
     ("order", "kernel"), [("rows", "bitmask"), ("rows", "outputs"), ("columns", "inputs")]
 )
@@ -105,8 +107,7 @@ def test_an_infinite_input_passes_no_unset_bit(
     weight[np.random.default_rng(1).random(weight.shape) > 0.6] = 0
     weight[:, 32] = 0
     weight[7, 32] = 3.0
-    values = (Value("x", (Batch(), 75)), Value("y", (Batch(), 90)))
-    graph = Graph(("x",), ("y",), values, ("fc.weight",), (Linear("fc", "x", "fc.weight", "y"),))
+    graph = one_linear(75, 90)
     x = np.random.default_rng(2).integers(-4, 5, (batch, 75)).astype(np.float32)
     for value_type in VALUE_DTYPES:
         packed = pack(round_values(weight, value_type).values, order=order)
@@ -130,8 +131,7 @@ def test_an_infinite_input_passes_no_filler_of_a_strip(isa: str, monkeypatch: py
     weight[np.random.default_rng(1).random(weight.shape) > 0.1] = 0
     weight[:, 32] = 0
     weight[7, 32] = 3.0
-    values = (Value("x", (Batch(), 70)), Value("y", (Batch(), 40)))
-    graph = Graph(("x",), ("y",), values, ("fc.weight",), (Linear("fc", "x", "fc.weight", "y"),))
+    graph = one_linear(70, 40)
     x = np.random.default_rng(2).integers(-4, 5, (3, 70)).astype(np.float32)
     for value_type in VALUE_DTYPES:
         packed = pack(round_values(weight, value_type).values)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ast
+import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -191,17 +191,11 @@ def _call(
 
 
 def _module(node: onnx.NodeProto) -> str | None:
-    # torch.onnx.export writes the path to the operator, as a Python list: "['', '0', '0.query', 'linear']".
-    written = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "[]")
-    try:
-        scopes = ast.literal_eval(written)
-    except (
-        ValueError,
-        SyntaxError,
-    ):  # another program's words under the same key: a name is all that is lost
-        return None
-    named = isinstance(scopes, list) and len(scopes) > 1 and isinstance(scopes[-2], str)
-    return scopes[-2] or None if named else None
+    # torch.onnx.export writes the path to the operator: "['', '0', '0.query', 'linear']". Another program may
+    # have other words under the same key: a name is all that is lost.
+    written = next((entry.value for entry in node.metadata_props if entry.key == _SCOPES), "")
+    found = re.fullmatch(r"\[(?:'[^']*', )*'([^']+)', '[^']*'\]", written)
+    return found and found[1]
 
 
 def _results(node: onnx.NodeProto, call: Call, opsets: Opsets, build: Builder) -> dict[str, Operand]:
