@@ -104,11 +104,7 @@ void bitmask_product(const BitmaskLines& lines) {
 }
 
 void bitmask_lines(const BitmaskLines& lines) {
-  switch (lines.type) {
-    case ValueType::float32: return bitmask_product<ValueType::float32>(lines);
-    case ValueType::float16: return bitmask_product<ValueType::float16>(lines);
-    case ValueType::bfloat16: return bitmask_product<ValueType::bfloat16>(lines);
-  }
+  of_type(lines.type, [&](auto type) { bitmask_product<type()>(lines); });
 }
 
 // sums += x * line, wherever a bit is set.
@@ -149,11 +145,7 @@ void bitmask_scatter(const BitmaskLines& lines) {
 }
 
 void scatter_bitmask(const BitmaskLines& lines) {
-  switch (lines.type) {
-    case ValueType::float32: return bitmask_scatter<ValueType::float32>(lines);
-    case ValueType::float16: return bitmask_scatter<ValueType::float16>(lines);
-    case ValueType::bfloat16: return bitmask_scatter<ValueType::bfloat16>(lines);
-  }
+  of_type(lines.type, [&](auto type) { bitmask_scatter<type()>(lines); });
 }
 
 }  // namespace

@@ -1,6 +1,8 @@
 // Matrices times one vector, in place on the file's arrays.
 #pragma once
 
+#include <type_traits>
+
 #include "lanes-inl.h"
 #include "weighted_kernels.h"
 
@@ -241,6 +243,16 @@ void gather_past_fillers(const GatherLines& lines) {
   }
 }
 
+// Calls run with the type as a constant.
+template <class Run>
+inline void of_type(ValueType type, Run run) {
+  switch (type) {
+    case ValueType::float32: return run(std::integral_constant<ValueType, ValueType::float32>{});
+    case ValueType::float16: return run(std::integral_constant<ValueType, ValueType::float16>{});
+    case ValueType::bfloat16: return run(std::integral_constant<ValueType, ValueType::bfloat16>{});
+  }
+}
+
 template <ValueType TYPE>
 inline Vec load_values(const void* values, std::int64_t at) {
   if constexpr (TYPE == ValueType::float32) {
@@ -291,11 +303,7 @@ void dense_product(const GatherLines& lines) {
 
 void gather_lines(const GatherLines& lines) {
   if (lines.layout == LayoutKind::dense) {
-    switch (lines.type) {
-      case ValueType::float32: return dense_product<ValueType::float32>(lines);
-      case ValueType::float16: return dense_product<ValueType::float16>(lines);
-      case ValueType::bfloat16: return dense_product<ValueType::bfloat16>(lines);
-    }
+    return of_type(lines.type, [&](auto type) { dense_product<type()>(lines); });
   }
   const bool gaps = lines.layout == LayoutKind::gap8;
   if (lines.type == ValueType::float32) {
