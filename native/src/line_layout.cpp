@@ -31,6 +31,15 @@ bool begin_without_zeros(OwnedLines& lines, const Matrix& matrix, LayoutKind lay
   return false;
 }
 
+bool begins_at_cache_lines(const Matrix& matrix) {
+  return reinterpret_cast<std::uintptr_t>(matrix.values) % ALIGNMENT == 0 &&
+         matrix.length * value_bytes(matrix.type) % static_cast<std::int64_t>(ALIGNMENT) == 0;
+}
+
+bool fits_a_cache(const Matrix& matrix) {
+  return matrix.lines * matrix.length * value_bytes(matrix.type) <= CACHED_BYTES;
+}
+
 }  // namespace
 
 std::size_t OwnedLines::size() const {
@@ -109,34 +118,42 @@ OwnedLines to_positions(const Matrix& matrix) {
   return out;
 }
 
-WrittenLines written_out(const Matrix& matrix) {
+OwnedLines written_out(const Matrix& matrix) {
   const std::int64_t size = value_bytes(matrix.type);
-  const std::size_t line = static_cast<std::size_t>(matrix.length * size);
-  const bool aligned = reinterpret_cast<std::uintptr_t>(matrix.values) % ALIGNMENT == 0 && line % ALIGNMENT == 0;
-  const bool large = matrix.lines * matrix.length * size > CACHED_BYTES;
-  if (matrix.layout == LayoutKind::dense && (aligned || large)) return {nullptr, matrix.values, matrix.length, 0};
-  WrittenLines out;
-  out.step = static_cast<std::int64_t>(aligned_up(line)) / size;
-  out.bytes = static_cast<std::size_t>(matrix.lines * out.step * size);
-  out.owned = aligned_bytes(out.bytes);
-  out.values = out.owned.get();
-  std::memset(out.owned.get(), 0, out.bytes);
-  each_nonzero(matrix, [&](std::int64_t at_line, std::int64_t position, std::int64_t source) {
-    copy_value(matrix, source, out.owned.get(), at_line * out.step + position);
+  OwnedLines out;
+  out.line_step = static_cast<std::int64_t>(aligned_up(static_cast<std::size_t>(matrix.length * size))) / size;
+  take_values(out, matrix, static_cast<std::size_t>(matrix.lines * out.line_step));
+  each_nonzero(matrix, [&](std::int64_t line, std::int64_t position, std::int64_t source) {
+    copy_value(matrix, source, out.values.get(), line * out.line_step + position);
   });
+  out.view.layout = LayoutKind::dense;
+  out.view.lines = matrix.lines;
+  out.view.length = matrix.length;
+  out.view.values = out.values.get();
   return out;
 }
 
-WalkedLines::WalkedLines(const Matrix& matrix, LayoutKind layout) : view_(matrix) {
-  if (matrix.layout == layout || matrix.layout == LayoutKind::index16) return;
-  if (matrix.length <= MAX_POSITIONS && layout == LayoutKind::index16) {
-    owned_ = to_positions(matrix);
-  } else if (matrix.layout != LayoutKind::gap8) {
-    owned_ = to_gaps(matrix);
-  } else {
-    return;
+WalkedLines::WalkedLines(const Matrix& matrix, LayoutKind layout) : view_(matrix), line_step_(matrix.length) {
+  switch (layout) {
+    case LayoutKind::dense:
+      if (matrix.layout == LayoutKind::dense && (begins_at_cache_lines(matrix) || !fits_a_cache(matrix))) return;
+      owned_ = written_out(matrix);
+      break;
+    case LayoutKind::bitmask: owned_ = to_bitmask(matrix); break;
+    case LayoutKind::gap8:
+    case LayoutKind::index16:
+      if (matrix.layout == layout || matrix.layout == LayoutKind::index16) return;
+      if (layout == LayoutKind::index16 && matrix.length <= MAX_POSITIONS) {
+        owned_ = to_positions(matrix);
+      } else if (matrix.layout != LayoutKind::gap8) {
+        owned_ = to_gaps(matrix);
+      } else {
+        return;
+      }
+      break;
   }
   view_ = owned_.view;
+  if (layout == LayoutKind::dense) line_step_ = owned_.line_step;
 }
 
 OwnedLines transposed(const Matrix& matrix) {

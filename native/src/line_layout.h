@@ -16,6 +16,7 @@ struct OwnedLines {
   std::vector<std::uint8_t> bytes;
   std::vector<std::uint16_t> positions;
   std::vector<std::uint32_t> starts;
+  std::int64_t line_step = 0;  // dense: values from line to line
 
   std::size_t size() const;
 };
@@ -29,16 +30,8 @@ OwnedLines to_positions(const Matrix& matrix);
 // The same lines as a bitmask, with starts beside it. Values, and the mask itself, stay where they are if they can.
 OwnedLines to_bitmask(const Matrix& matrix);
 
-// Lines with every zero in its place. In a cache AVX-512 reads them twice as fast where each begins at the beginning of
-// a cache line, so that is where they are brought, unless they are large and in place.
-struct WrittenLines {
-  AlignedBytes owned;
-  const void* values;
-  std::int64_t step;  // values from line to line
-  std::size_t bytes;  // owned
-};
-
-WrittenLines written_out(const Matrix& matrix);
+// The same lines with every zero in its place, each from the beginning of a cache line on.
+OwnedLines written_out(const Matrix& matrix);
 
 // Lines become positions and positions lines, as index16: at most 65536 lines.
 OwnedLines transposed(const Matrix& matrix);
@@ -46,14 +39,17 @@ OwnedLines transposed(const Matrix& matrix);
 // A matrix as the kernels walk it that multiply it by one vector, in place where the file has it so.
 class WalkedLines {
  public:
-  // As gap8; or as index16, a fifth faster for a byte more an entry, where lines are short enough.
+  // As dense, in place only where lines begin at cache lines or are too large for a cache: there AVX-512 reads others at
+  // half the speed. As a bitmask with starts beside it; as gap8; or as index16, a fifth faster for a byte more an entry, where lines are short enough.
   WalkedLines(const Matrix& matrix, LayoutKind layout);
   const Matrix& view() const noexcept { return view_; }
+  std::int64_t line_step() const noexcept { return line_step_; }
   std::size_t bytes() const noexcept { return owned_.size(); }
 
  private:
   OwnedLines owned_;
   Matrix view_;
+  std::int64_t line_step_;
 };
 
 }  // namespace secateur

@@ -1,6 +1,5 @@
 #include <algorithm>
 #include <cstring>
-#include <optional>
 
 #include "line_layout.h"
 #include "linear_steps.h"
@@ -13,46 +12,28 @@ constexpr std::int64_t SMALL_ENTRIES = 30'000;
 constexpr std::int64_t PARTIALS = 4;
 constexpr std::int64_t VECTOR_ENTRIES = 3;
 
-// Lines as they are scattered: a bitmask where it lies, others as gaps or positions.
-class ScatteredLines {
- public:
-  ScatteredLines(const WeightedKernels& kernels, const Matrix& weights) : kernels_(kernels) {
-    // A vector takes some five cycles, an entry one or two; and what is in place needs no packing.
-    const bool many = weights.entries * kernels.lanes >= VECTOR_ENTRIES * weights.lines * weights.length;
-    if (weights.layout == LayoutKind::bitmask && many) {
-      bitmask_.emplace(to_bitmask(weights));
-      view_ = bitmask_->view;
-    } else {
-      walked_.emplace(weights, LayoutKind::gap8);
-      view_ = walked_->view();
-    }
+// A vector takes some five cycles, an entry one or two; and what is in place needs no packing.
+LayoutKind scattered_as(const WeightedKernels& kernels, const Matrix& weights) {
+  const bool many = weights.entries * kernels.lanes >= VECTOR_ENTRIES * weights.lines * weights.length;
+  return weights.layout == LayoutKind::bitmask && many ? LayoutKind::bitmask : LayoutKind::gap8;
+}
+
+void scatter(const WeightedKernels& kernels, const Matrix& weights, std::int64_t begin, std::int64_t end,
+             const float* x, float* sums) noexcept {
+  std::memset(sums, 0, static_cast<std::size_t>(weights.length) * sizeof(float));
+  if (weights.layout == LayoutKind::bitmask) {
+    kernels.scatter_bitmask({weights.values, weights.type, static_cast<const std::uint8_t*>(weights.indices),
+                             weights.starts, weights.entries, begin, end, weights.length, 1, x, sums});
+  } else {
+    kernels.scatter({weights.values, weights.type, weights.layout, weights.indices, weights.starts, begin, end, x, sums});
   }
-
-  std::size_t bytes() const noexcept { return bitmask_ ? bitmask_->size() : walked_->bytes(); }
-  const std::uint32_t* starts() const noexcept { return view_.starts; }
-
-  void scatter(std::int64_t begin, std::int64_t end, const float* x, float* sums) const noexcept {
-    std::memset(sums, 0, static_cast<std::size_t>(view_.length) * sizeof(float));
-    if (bitmask_) {
-      kernels_.scatter_bitmask({view_.values, view_.type, static_cast<const std::uint8_t*>(view_.indices), view_.starts,
-                                view_.entries, begin, end, view_.length, 1, x, sums});
-    } else {
-      kernels_.scatter({view_.values, view_.type, view_.layout, view_.indices, view_.starts, begin, end, x, sums});
-    }
-  }
-
- private:
-  const WeightedKernels& kernels_;
-  std::optional<OwnedLines> bitmask_;
-  std::optional<WalkedLines> walked_;
-  Matrix view_;
-};
+}
 
 // The whole product in one item.
 class ScatterAll final : public WeightedStep {
  public:
   ScatterAll(const WeightedKernels& kernels, const LinearShape& shape, const Matrix& weights, const LayerRefs& refs)
-      : kernels_(kernels), shape_(shape), lines_(kernels, weights), refs_(refs) {}
+      : kernels_(kernels), shape_(shape), lines_(weights, scattered_as(kernels, weights)), refs_(refs) {}
 
   std::size_t packed_bytes() const noexcept override { return lines_.bytes(); }
   std::int64_t items() const noexcept override { return 1; }
@@ -66,7 +47,7 @@ class ScatterAll final : public WeightedStep {
     const float* const residual = memory.read<float>(refs_.residual);
     float* const output = memory.write<float>(refs_.output);
     for (std::int64_t row = 0; row < shape_.rows; ++row) {
-      lines_.scatter(0, shape_.in, x + row * shape_.in, sums);
+      scatter(kernels_, lines_.view(), 0, shape_.in, x + row * shape_.in, sums);
       kernels_.finish({sums, memory.read<float>(refs_.bias),
                        residual == nullptr ? nullptr : residual + row * shape_.out, output + row * shape_.out,
                        shape_.out, 0.0f, refs_.activation});
@@ -76,7 +57,7 @@ class ScatterAll final : public WeightedStep {
  private:
   const WeightedKernels& kernels_;
   const LinearShape shape_;
-  const ScatteredLines lines_;
+  const WalkedLines lines_;
   const LayerRefs refs_;
 };
 
@@ -85,8 +66,8 @@ class ScatterPartials final : public WeightedStep {
  public:
   ScatterPartials(const WeightedKernels& kernels, const LinearShape& shape, const Matrix& weights, Ref source,
                   Ref workspace)
-      : shape_(shape), lines_(kernels, weights), source_(source), workspace_(workspace) {
-    const std::uint32_t* const starts = lines_.starts();
+      : kernels_(kernels), shape_(shape), lines_(weights, scattered_as(kernels, weights)), source_(source), workspace_(workspace) {
+    const std::uint32_t* const starts = lines_.view().starts;
     for (std::int64_t part = 0; part <= PARTIALS; ++part) {
       const std::uint64_t wanted = std::uint64_t{starts[shape.in]} * static_cast<std::uint64_t>(part) / PARTIALS;
       bounds_[part] = part == PARTIALS ? shape.in : std::lower_bound(starts, starts + shape.in, wanted) - starts;
@@ -100,15 +81,16 @@ class ScatterPartials final : public WeightedStep {
     float* const sums = memory.write<float>(workspace_);
     for (std::int64_t part = begin; part < end; ++part) {
       for (std::int64_t row = 0; row < shape_.rows; ++row) {
-        lines_.scatter(bounds_[part], bounds_[part + 1], x + row * shape_.in,
-                       sums + (row * PARTIALS + part) * shape_.out);
+        scatter(kernels_, lines_.view(), bounds_[part], bounds_[part + 1], x + row * shape_.in,
+                sums + (row * PARTIALS + part) * shape_.out);
       }
     }
   }
 
  private:
+  const WeightedKernels& kernels_;
   const LinearShape shape_;
-  const ScatteredLines lines_;
+  const WalkedLines lines_;
   const Ref source_;
   const Ref workspace_;
   std::int64_t bounds_[PARTIALS + 1];

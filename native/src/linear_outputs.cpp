@@ -1,5 +1,4 @@
 #include <algorithm>
-#include <optional>
 
 #include "line_layout.h"
 #include "linear_steps.h"
@@ -18,30 +17,10 @@ bool is_small(const LinearShape& shape, const Matrix& weights, bool dense) {
   return weights.lines * weights.length * value_bytes(weights.type) * shape.rows <= SMALL_DENSE_BYTES;
 }
 
-// Lines as `gather` walks them, dense or not.
-class GatheredLines {
- public:
-  GatheredLines(const Matrix& weights, bool dense, bool small) {
-    if (dense) {
-      written_.emplace(written_out(weights));
-      view_ = weights;
-      view_.layout = LayoutKind::dense;
-      view_.values = written_->values;
-    } else {
-      walked_.emplace(weights, small ? LayoutKind::index16 : LayoutKind::gap8);
-      view_ = walked_->view();
-    }
-  }
-
-  const Matrix& view() const noexcept { return view_; }
-  std::int64_t step() const noexcept { return written_ ? written_->step : 0; }
-  std::size_t bytes() const noexcept { return written_ ? written_->bytes : walked_->bytes(); }
-
- private:
-  std::optional<WrittenLines> written_;
-  std::optional<WalkedLines> walked_;
-  Matrix view_;
-};
+LayoutKind walked_as(bool dense, bool small) {
+  if (dense) return LayoutKind::dense;
+  return small ? LayoutKind::index16 : LayoutKind::gap8;
+}
 
 class GatherLinear final : public WeightedStep {
  public:
@@ -51,7 +30,7 @@ class GatherLinear final : public WeightedStep {
         shape_(shape),
         refs_(refs),
         small_(is_small(shape, weights, dense)),
-        walked_(weights, dense, small_),
+        walked_(weights, walked_as(dense, small_)),
         // Four lines go side by side.
         lines_(small_ ? shape.out : std::max<std::int64_t>(4, (shape.out / ITEMS + 3) / 4 * 4)) {}
 
@@ -72,7 +51,7 @@ class GatherLinear final : public WeightedStep {
       const std::int64_t last = std::min(first + lines_, shape_.out);
       for (std::int64_t row = 0; row < shape_.rows; ++row) {
         kernels_.gather({view.values, view.type, view.layout, view.indices, view.starts, first, last, shape_.in,
-                         walked_.step(), x + row * shape_.in, sums});
+                         walked_.line_step(), x + row * shape_.in, sums});
         const std::int64_t to = row * shape_.out + first;
         kernels_.finish({sums, bias == nullptr ? nullptr : bias + first, residual == nullptr ? nullptr : residual + to,
                          output + to, last - first, 0.0f, refs_.activation});
@@ -85,7 +64,7 @@ class GatherLinear final : public WeightedStep {
   const LinearShape shape_;
   const LayerRefs refs_;
   const bool small_;
-  const GatheredLines walked_;
+  const WalkedLines walked_;
   const std::int64_t lines_;
 };
 
