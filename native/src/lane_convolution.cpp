@@ -25,7 +25,7 @@ class LaneConvolution final : public WeightedStep {
     LaneUnit packed;
     for (std::int64_t item = begin; item < end; ++item) {
       const LaneUnit unit = images_.unit(item);
-      if (!unit.same_band(packed)) images_.pack(unit, memory, s.packed);
+      if (!unit.same_band(packed)) images_.pack(unit, packed, memory, s.packed);
       packed = unit;
       const Band& band = product_.band(unit.band);
       product_.multiply(unit.group, unit.slice, band, s.packed, s.sums, s.product);

@@ -1,6 +1,7 @@
 #include "lane_images.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace secateur {
 namespace {
@@ -12,7 +13,8 @@ constexpr std::int64_t TOGETHER = 8;
 }  // namespace
 
 LaneImages::LaneImages(const WeightedKernels& kernels, const LanePlan& plan, const LayerRefs& refs)
-    : kernels_(kernels), plan_(plan), refs_(refs), places_(plan.places()), used_rows_(plan.used_rows()) {
+    : kernels_(kernels), plan_(plan), refs_(refs), places_(plan.places()), used_rows_(plan.used_rows()),
+      kept_rows_(plan.kept_rows()) {
   if (!plan.shape.pooled()) return;
   const std::int64_t windows = plan.band_windows();
   for (std::int64_t i = 0; i < windows; ++i) maxima_places_.push_back(static_cast<std::int32_t>(i * plan.lanes));
@@ -27,10 +29,10 @@ LaneUnit LaneImages::unit(std::int64_t item) const noexcept {
   LaneUnit unit;
   unit.slice = item % plan_.slices();
   item /= plan_.slices();
-  unit.group = item % plan_.shape.groups;
-  item /= plan_.shape.groups;
   unit.band = item % plan_.bands();
-  unit.images = item / plan_.bands();
+  item /= plan_.bands();
+  unit.group = item % plan_.shape.groups;
+  unit.images = item / plan_.shape.groups;
   return unit;
 }
 
@@ -58,7 +60,7 @@ std::int64_t LaneImages::row_of(const LaneUnit& unit, std::int64_t lane) const n
   return lane / plan_.lane_columns % plan_.lane_rows * plan_.region_rows + unit.band * plan_.band_rows;
 }
 
-void LaneImages::pack(const LaneUnit& unit, const Memory& memory, float* packed) const noexcept {
+void LaneImages::pack(const LaneUnit& unit, const LaneUnit& before, const Memory& memory, float* packed) const noexcept {
   const ConvolutionShape& shape = plan_.shape;
   const std::int64_t plane = shape.in_height * shape.in_width;
   PackLines lines{};
@@ -77,17 +79,24 @@ void LaneImages::pack(const LaneUnit& unit, const Memory& memory, float* packed)
     lines.begin[lane] = std::max<std::int64_t>(0, -x);
   }
   const std::int64_t rows = plan_.window_rows(band_rows(unit));
+  const std::int64_t row_floats = plan_.pitch() * plan_.lanes;
+  const std::int64_t kept = unit.is_below(before) ? std::min(kept_rows_, rows) : 0;
+  const std::int64_t down = plan_.band_rows * shape.stride_height * row_floats;
   for (std::int64_t channel = 0; channel < plan_.group_in(); channel += TOGETHER) {
     lines.channels = std::min(TOGETHER, plan_.group_in() - channel);
     lines.source = memory.read<float>(refs_.source) + channel * plane;
-    for (std::int64_t row = 0; row < rows; ++row) {
+    for (std::int64_t c = channel; kept > 0 && c < channel + lines.channels; ++c) {
+      float* const to = packed + c * lines.packed_step;
+      std::memmove(to, to + down, static_cast<std::size_t>(kept * row_floats) * sizeof(float));
+    }
+    for (std::int64_t row = kept; row < rows; ++row) {
       if (!used_rows_[static_cast<std::size_t>(row)]) continue;
       for (std::int64_t lane = 0; lane < plan_.lanes; ++lane) {
         const std::int64_t y = first_rows[lane] + row;
         lines.end[lane] = y >= 0 && y < shape.in_height ? widths[lane] : 0;
         lines.starts[lane] = starts[lane] + y * shape.in_width;
       }
-      lines.packed = packed + channel * lines.packed_step + row * plan_.pitch() * plan_.lanes;
+      lines.packed = packed + channel * lines.packed_step + row * row_floats;
       kernels_.pack(lines);
     }
   }

@@ -16,6 +16,9 @@ struct LaneUnit {
   bool same_band(const LaneUnit& other) const {
     return images == other.images && band == other.band && group == other.group;
   }
+  bool is_below(const LaneUnit& other) const {
+    return images == other.images && band == other.band + 1 && group == other.group;
+  }
 };
 
 // Where the sums of a band lie: of each pixel in floats, and from channel to channel.
@@ -30,12 +33,13 @@ class LaneImages {
   LaneImages(const WeightedKernels& kernels, const LanePlan& plan, const LayerRefs& refs);
 
   std::int64_t units() const noexcept;
-  // Slices go fastest, so that neighbours share the packed band.
+  // Slices go fastest, so that neighbours share the packed band; then bands, which share rows.
   LaneUnit unit(std::int64_t item) const noexcept;
   std::size_t line_floats() const noexcept;
   std::size_t maxima_floats() const noexcept;
 
-  void pack(const LaneUnit& unit, const Memory& memory, float* packed) const noexcept;
+  // `before`: the unit whose band is packed there now, if any.
+  void pack(const LaneUnit& unit, const LaneUnit& before, const Memory& memory, float* packed) const noexcept;
   // `maxima`: memory for maxima_floats(), where there are any.
   void finish(const LaneUnit& unit, const Memory& memory, const LaneSums& sums, float* line,
               float* maxima) const noexcept;
@@ -53,6 +57,7 @@ class LaneImages {
   const LayerRefs refs_;
   const std::vector<std::int32_t> places_;
   const std::vector<bool> used_rows_;
+  const std::int64_t kept_rows_;
   std::vector<std::int32_t> maxima_places_, maxima_steps_;  // as in LaneSums; empty without pool windows
 };
 

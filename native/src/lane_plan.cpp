@@ -114,14 +114,18 @@ double reading_cost(const LanePlan& plan) {
   return static_cast<double>(plan.shape.in_channels * plan.lane_images * plan.slices()) * 4 / 64;
 }
 
-// Both go through transpositions of eight by eight.
+// Both go through transpositions of eight by eight; rows that the band above has packed are moved.
 double moving_cost(const LanePlan& plan) {
   constexpr double CALL = 15;
   const double blocks = static_cast<double>(plan.lanes) / 8 * TRANSPOSITION;
-  const double bands = static_cast<double>(plan.image_groups() * plan.bands());
-  const double pack = static_cast<double>(plan.shape.in_channels * plan.window_rows(plan.band_rows) *
-                                          divide_up(plan.window_columns(), 8)) *
-                      blocks;
+  constexpr double MOVED = 0.25;
+  const double groups = static_cast<double>(plan.image_groups());
+  const double bands = static_cast<double>(plan.bands());
+  const std::int64_t window = plan.window_rows(plan.band_rows);
+  const double rows = bands * static_cast<double>(window) -
+                      (bands - 1) * (1 - MOVED) * static_cast<double>(plan.kept_rows());
+  const double pack =
+      rows * static_cast<double>(plan.shape.in_channels * divide_up(plan.window_columns(), 8)) * blocks;
   const bool whole = plan.lane_columns == 1;
   const std::int64_t band_rows = plan.band_rows / plan.shape.pool_height;
   const std::int64_t runs = whole ? 1 : band_rows;
@@ -130,7 +134,7 @@ double moving_cost(const LanePlan& plan) {
       static_cast<double>(plan.lanes / plan.lane_columns) * CALL + static_cast<double>(plan.lanes * pixels) / 8;
   const double finish = static_cast<double>(plan.shape.out_channels * runs) *
                         (static_cast<double>(divide_up(pixels, 8)) * blocks + lines);
-  return bands * (pack + finish);
+  return groups * (pack + bands * finish);
 }
 
 }  // namespace
@@ -229,6 +233,17 @@ std::vector<bool> LanePlan::used_rows() const {
     }
   }
   return out;
+}
+
+// None where one of them has not been packed above: between taps that lie far apart there are rows that nobody needs.
+std::int64_t LanePlan::kept_rows() const {
+  const std::int64_t down = band_rows * shape.stride_height;
+  const std::int64_t kept = std::max<std::int64_t>(0, window_rows(band_rows) - down);
+  const std::vector<bool> used = used_rows();
+  for (std::int64_t row = 0; row < kept; ++row) {
+    if (used[static_cast<std::size_t>(row)] && !used[static_cast<std::size_t>(row + down)]) return 0;
+  }
+  return kept;
 }
 
 BandLayout LanePlan::band_layout(std::int64_t rows) const {

@@ -59,6 +59,7 @@ struct LanePlan {
   std::int64_t block_channel(std::int64_t block_index) const { return block_index * block / taps(); }
   std::vector<std::int32_t> places() const;  // floats, of each column of the window; negative where no tap comes
   std::vector<bool> used_rows() const;       // of the window, those where a tap comes
+  std::int64_t kept_rows() const;            // the first rows of a window that are the last of the band's above it
   BandLayout band_layout(std::int64_t rows) const;
 };
 

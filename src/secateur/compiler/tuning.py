@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.compiler.allotment import Measured, within_memory
+from secateur.compiler.allotment import Measured, warmed, within_memory
 from secateur.format.graph import Convolution, Graph, Linear, Value, resolve
 from secateur.format.layouts import Order, PackedWeight
 from secateur.format.model import KernelChoice, Model
@@ -34,6 +34,8 @@ _COLUMNS_BELOW = 0.7
 # Of the packed weights' bytes. Convolutions are packed anew when a file is loaded, linear layers stay in it:
 # with this much besides, AlexNet and VGG-16 are loaded in less than 1.15 times their files.
 _TRANSFORMED_SHARE = 0.5
+# Bytes that count for nothing beside those of a process.
+_NEGLIGIBLE = 2_000_000
 
 
 def tuned(
@@ -47,7 +49,7 @@ def tuned(
 ) -> Model:
     """Time the kernels of every weighted layer and let the model keep the best that fit into memory.
 
-    Filters that Winograd's kernels transform may take half the bytes of all packed weights.
+    Filters that Winograd's kernels transform may take half the bytes of all packed weights, or 2 MB.
 
     Args:
         model: Graph and packed weights.
@@ -87,8 +89,9 @@ def tuned(
                 measured[node.name] = Measured(times, 4 * dense, weight.entries / dense, taps)
         if best is not None:
             weights[node.weight] = best[1]
-    limit = _TRANSFORMED_SHARE * sum(weight.nbytes for weight in weights.values())
-    kernels = within_memory(measured, limit)
+    weight_bytes = sum(weight.nbytes for weight in weights.values())
+    limit = max(_TRANSFORMED_SHARE * weight_bytes, _NEGLIGIBLE)
+    kernels = within_memory(warmed(measured, weight_bytes), limit)
     choice = KernelChoice(isa, cpu_name(), batch, threads, kernels, microseconds)
     return replace(model, weights=weights, choices=(*model.choices, choice))
 
