@@ -96,10 +96,13 @@ class DenseBatch final : public WeightedStep {
   // what is not there does no harm.)
   void multiply(std::int64_t tile, const Scratch& s) const noexcept {
     const float* const weights = reinterpret_cast<const float*>(weights_.get()) + tile * tile_ * shape_.in;
+    // The last tile may have fewer vectors of outputs.
+    const std::int64_t left = (shape_.out - tile * tile_ + kernels_.lanes - 1) / kernels_.lanes;
+    const std::int64_t vectors = std::min<std::int64_t>(kernels_.panel_pixels, left);
     for (std::int64_t first = 0; first < shape_.in; first += BLOCK) {
       const FullWalk& walk = shape_.in - first <= BLOCK ? last_ : full_;
       kernels_.panel({s.x + first * padded_rows(), walk.indices.data(), walk.counts.data(), offsets_.data(),
-                      weights + first * tile_, steps_.data(), 1, kernels_.panel_pixels, kernels_.panel_pixels, 0, s.sums,
+                      weights + first * tile_, steps_.data(), 1, kernels_.panel_pixels, vectors, 0, s.sums,
                       panels_, first == 0, weights + (first + BLOCK) * tile_});
     }
   }

@@ -62,7 +62,7 @@ inline void last_group(const PanelTile& tile, const float* values, const std::ui
 }
 
 void panel_tile(const PanelTile& tile) {
-  static_assert(PANEL_PIXELS == 2 || PANEL_PIXELS == 3, "a switch below for each number of pixels");
+  static_assert(PANEL_PIXELS == 2 || PANEL_PIXELS == 3, "a case below for each number of pixels");
   const float* values = tile.values;
   const std::uint8_t* indices = tile.indices;
   for (std::int64_t panel = 0; panel < tile.panels; ++panel) {
@@ -76,11 +76,12 @@ void panel_tile(const PanelTile& tile) {
       }
     }
     // Maps of few vectors lost up to half their time to pixels computed twice.
-    switch (tile.last) {
-      case 1: panel_group<1>(tile, values, indices, count, tile.groups - 1, sums); break;
-      case 2: panel_group<2>(tile, values, indices, count, tile.groups - 1, sums); break;
-      default:
-        last_group(tile, values, indices, count, panel, sums);
+    if (tile.last == PANEL_PIXELS) {
+      last_group(tile, values, indices, count, panel, sums);
+    } else if (tile.last == 1) {
+      panel_group<1>(tile, values, indices, count, tile.groups - 1, sums);
+    } else {
+      panel_group<2>(tile, values, indices, count, tile.groups - 1, sums);
     }
     values += count * PANEL_CHANNELS;
     indices += count;
