@@ -60,10 +60,11 @@ bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa isa
       return fits(shape) && shape.images > 1 && addressable(shape, weighted_kernels(isa).lanes / 2);
     case ConvolutionKernel::panel_images: return fits(shape) && shape.images > 1;
     case ConvolutionKernel::depthwise: return fits(shape) && !shape.pooled() && shape.groups == shape.in_channels;
-    case ConvolutionKernel::winograd: return fits(shape) && winograd_applicable(2, shape);
-    case ConvolutionKernel::winograd4: return fits(shape) && winograd_applicable(4, shape);
+    case ConvolutionKernel::winograd:
+    case ConvolutionKernel::winograd4: return fits(shape) && winograd_applicable(shape);
     case ConvolutionKernel::winograd4_streamed:
-      return applicable(ConvolutionKernel::winograd4, shape, isa) && streamed_winograd_applicable(weighted_kernels(isa));
+      return shape.kernel_height == 3 && applicable(ConvolutionKernel::winograd4, shape, isa) &&
+             streamed_winograd_applicable(weighted_kernels(isa));
     default: return false;
   }
 }

@@ -52,6 +52,7 @@ constexpr WeightedKernels list_kernels() {
   kernels.winograd[0] = {&winograd_input<2, 3, false>, &winograd_output<2, 3>};
   kernels.winograd[1] = {&winograd_input<4, 3, false>, &winograd_output<4, 3>};
   kernels.winograd[2] = {&winograd_input<2, 5, false>, &winograd_output<2, 5>};
+  kernels.winograd[3] = {&winograd_input<4, 5, false>, &winograd_output<4, 5>};
   return kernels;
 }
 

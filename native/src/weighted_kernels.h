@@ -257,7 +257,7 @@ struct WeightedKernels {
   void (*strips)(const StripLines&);
   void (*depthwise)(const DepthwiseRow&);
   StreamedTransforms streamed;
-  WinogradTransforms winograd[3];  // of 2x2 and of 4x4 outputs by 3x3 filters, of 2x2 outputs by 5x5 filters
+  WinogradTransforms winograd[4];  // of 2x2 and of 4x4 outputs by 3x3 filters, then by 5x5 filters
 };
 
 namespace scalar {

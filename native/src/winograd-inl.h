@@ -1,13 +1,18 @@
-// The transforms of Winograd's F(2x2, 3x3), F(4x4, 3x3) and F(2x2, 5x5) over vectors of tiles. The latter
-// two have their six points in common, 0, 1, -1, 2, -2 and infinity.
+// The transforms of Winograd's F(2x2, 3x3), F(4x4, 3x3), F(2x2, 5x5) and F(4x4, 5x5) over vectors of tiles. The second and
+// the third have their six points in common, 0, 1, -1, 2, -2 and infinity; the last has 1/2 and -1/2 besides.
 //   input   B^T d B
 //     2x2, 3x3   B^T = (1 0 -1 0; 0 1 1 0; 0 -1 1 0; 0 1 0 -1)
-//     the others B^T = (4 0 -5 0 1 0; 0 -4 -4 1 1 0; 0 4 -4 -1 1 0; 0 -2 -1 2 1 0; 0 2 -1 -2 1 0; 0 4 0 -5 0 1)
+//     six points B^T = (4 0 -5 0 1 0; 0 -4 -4 1 1 0; 0 4 -4 -1 1 0; 0 -2 -1 2 1 0; 0 2 -1 -2 1 0; 0 4 0 -5 0 1)
+//     eight      B^T = (-1 0 21/4 0 -21/4 0 1 0; 0 1 1 -17/4 -17/4 1 1 0; 0 -1 1 17/4 -17/4 -1 1 0;
+//                       0 1/2 1/4 -5/2 -5/4 2 1 0; 0 -1/2 1/4 5/2 -5/4 -2 1 0;
+//                       0 2 4 -5/2 -5 1/2 1 0; 0 -2 4 5/2 -5 -1/2 1 0; 0 -1 0 21/4 0 -21/4 0 1)
 //   output  A^T m A
 //     2x2, 3x3   A^T = (1 1 1 0; 0 1 -1 -1)
 //     4x4, 3x3   A^T = (3 1 1 1 1 0; 0 1 -1 2 -2 0; 0 1 1 4 4 0; 0 1 -1 8 -8 3) / 3
 //     2x2, 5x5   A^T = (3 1 1 1 1 0; 0 1 -1 2 -2 3) / 3
-// The thirds are of the filter's transform: they are taken here, all at once, where they leave whole numbers whole.
+//     4x4, 5x5   A^T = (45 5 5 1 1 32 32 0; 0 5 -5 2 -2 16 -16 0; 0 5 5 4 4 8 8 0; 0 5 -5 8 -8 4 -4 45) / 45
+// The thirds, and forty-fifths, are of the filter's transform: they are taken here, all at once, where they leave whole
+// numbers whole. (Of 4x4 outputs by 5x5 filters those are small: of one digit where channels are few, -1, 0 and 1 else.)
 #pragma once
 
 #include "lanes-inl.h"
@@ -36,6 +41,23 @@ inline void transform_input(Vec (&d)[6]) {
   d[1] = even + other, d[2] = even - other, d[3] = low + twice, d[4] = low - twice;
 }
 
+inline void transform_input(Vec (&d)[8]) {
+  const Vec much = set(5.25f), four = set(4.0f), two = set(2.0f), half = set(0.5f);
+  const Vec first = fma(much, d[2] - d[4], d[6] - d[0]);
+  const Vec last = fma(much, d[3] - d[5], d[7] - d[1]);
+  const Vec even = fma(set(-4.25f), d[4], d[2] + d[6]);
+  const Vec odd = fma(set(-4.25f), d[3], d[1] + d[5]);
+  const Vec outer_even = fma(set(0.25f), d[2], fma(set(-1.25f), d[4], d[6]));
+  const Vec inner_even = fma(four, d[2], fma(set(-5.0f), d[4], d[6]));
+  const Vec middle = set(-2.5f) * d[3];
+  const Vec outer_odd = fma(half, d[1], fma(two, d[5], middle));
+  const Vec inner_odd = fma(two, d[1], fma(half, d[5], middle));
+  d[0] = first, d[7] = last;
+  d[1] = even + odd, d[2] = even - odd;
+  d[3] = outer_even + outer_odd, d[4] = outer_even - outer_odd;
+  d[5] = inner_even + inner_odd, d[6] = inner_even - inner_odd;
+}
+
 inline void transform_output(const Vec (&m)[4], Vec (&y)[2]) {
   y[0] = m[0] + (m[1] + m[2]);
   y[1] = (m[1] - m[2]) - m[3];
@@ -56,6 +78,17 @@ inline void transform_output(const Vec (&m)[6], Vec (&y)[2]) {
   const Vec far_difference = m[3] - m[4];
   y[0] = three * m[0] + ((m[1] + m[2]) + (m[3] + m[4]));
   y[1] = ((m[1] - m[2]) + (far_difference + far_difference)) + three * m[5];
+}
+
+inline void transform_output(const Vec (&m)[8], Vec (&y)[4]) {
+  const Vec most = set(45.0f), five = set(5.0f), two = set(2.0f), four = set(4.0f), eight = set(8.0f);
+  const Vec near_sum = five * (m[1] + m[2]), near_difference = five * (m[1] - m[2]);
+  const Vec far_sum = m[3] + m[4], far_difference = m[3] - m[4];
+  const Vec half_sum = m[5] + m[6], half_difference = m[5] - m[6];
+  y[0] = fma(most, m[0], fma(set(32.0f), half_sum, near_sum + far_sum));
+  y[1] = fma(set(16.0f), half_difference, fma(two, far_difference, near_difference));
+  y[2] = fma(eight, half_sum, fma(four, far_sum, near_sum));
+  y[3] = fma(most, m[7], fma(four, half_difference, fma(eight, far_difference, near_difference)));
 }
 
 inline void copy_line(const float* from, float* to, std::int64_t count) {
@@ -108,11 +141,16 @@ void winograd_input(const WinogradInput& in) {
   }
 }
 
-// A quotient by nine, rounded once: a division of vectors takes 16 cycles, and this three operations.
-inline Vec ninth(Vec x) {
-  const Vec reciprocal = set(1.0f / 9.0f);
+// What the output's transform leaves to be divided by, of tiles of so many points a side.
+constexpr float divisor(int side) { return side == 4 ? 1.0f : side == 6 ? 9.0f : 2025.0f; }
+
+// A quotient, rounded once: a division of vectors takes 16 cycles, and this three operations.
+template <int SIDE>
+inline Vec divided(Vec x) {
+  if constexpr (divisor(SIDE) == 1.0f) return x;
+  const Vec reciprocal = set(1.0f / divisor(SIDE));
   const Vec quotient = x * reciprocal;
-  return fma(fma(set(-9.0f), quotient, x), reciprocal, quotient);
+  return fma(fma(set(-divisor(SIDE)), quotient, x), reciprocal, quotient);
 }
 
 // The filters' side of 4x4 outputs, without the thirds: G = (1/4 0 0; -1/2 -1/2 -1/2; -1/2 1/2 -1/2; 1/8 1/4 1/2;
@@ -171,7 +209,7 @@ void streamed_output(const StreamedOutput& in) {
       Vec y[4];
       transform_output(rows[i], y);
       SECATEUR_UNROLL
-      for (int j = 0; j < 4; ++j) y[j] = ninth(y[j]);
+      for (int j = 0; j < 4; ++j) y[j] = divided<6>(y[j]);
       // Four numbers of each channel: of channels k, k + 4, ... in vector k.
       interleave(y);
       SECATEUR_UNROLL
@@ -202,7 +240,7 @@ void winograd_output(const WinogradOutput& in) {
       Vec y[OUT];
       transform_output(rows[i], y);
       SECATEUR_UNROLL
-      for (int j = 0; j < OUT; ++j) y[j] = SIDE == 4 ? y[j] : ninth(y[j]);
+      for (int j = 0; j < OUT; ++j) y[j] = divided<SIDE>(y[j]);
       interleave(y);
       SECATEUR_UNROLL
       for (int j = 0; j < OUT; ++j) store(at + i * in.line_step + j * LANES, y[j]);

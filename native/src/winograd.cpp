@@ -52,7 +52,7 @@ class Winograd final : public WeightedStep {
   Winograd(const WinogradTiles& tiles, const WeightedKernels& kernels, const LanePlan& products, WeightBlocks filters,
            const LayerRefs& refs)
       : tiles_(tiles),
-        transforms_(kernels.winograd[tiles.side == 4 ? 1 : tiles.taps() == 3 ? 0 : 2]),
+        transforms_(kernels.winograd[(tiles.taps() == 3 ? 0 : 2) + (tiles.side == 4 ? 1 : 0)]),
         product_(kernels, products, std::move(filters), true),
         lines_(tiles, kernels, refs, products.band_rows) {}
 
@@ -141,9 +141,9 @@ class Winograd final : public WeightedStep {
 
 }  // namespace
 
-bool winograd_applicable(int side, const ConvolutionShape& s) {
+bool winograd_applicable(const ConvolutionShape& s) {
   const bool windows = !s.pooled() || (s.pool_height == 2 && s.pool_width == 2);
-  const bool size = s.kernel_height == 3 || (side == 2 && s.kernel_height == 5);
+  const bool size = s.kernel_height == 3 || s.kernel_height == 5;
   return windows && size && s.kernel_width == s.kernel_height && s.stride_height == 1 && s.stride_width == 1 &&
          s.dilation_height == 1 && s.dilation_width == 1;
 }

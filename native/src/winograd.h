@@ -10,9 +10,9 @@
 
 namespace secateur {
 
-// `side`: 2 or 4.
-bool winograd_applicable(int side, const ConvolutionShape& shape);
+bool winograd_applicable(const ConvolutionShape& shape);
 
+// `side`: 2 or 4.
 std::unique_ptr<WeightedStep> make_winograd(int side, const WeightedKernels& kernels, const ConvolutionShape& shape,
                                             const Matrix& weights, const LayerRefs& refs);
 

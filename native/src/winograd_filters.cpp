@@ -41,6 +41,25 @@ void transform_line(const float (&g)[5], float (&u)[6]) {
   u[5] = g[4];
 }
 
+// Those points and two more, with the forty-fifths left to the output: G = (-1 0 0 0 0; -2 -2 -2 -2 -2; -2 2 -2 2 -2;
+// 1/2 1 2 4 8; 1/2 -1 2 -4 8; 1 1/2 1/4 1/8 1/16; 1 -1/2 1/4 -1/8 1/16; 0 0 0 0 1).
+void transform_line(const float (&g)[5], float (&u)[8]) {
+  const float even = g[0] + g[2] + g[4];
+  const float odd = g[1] + g[3];
+  const float far_even = 0.5f * g[0] + 2.0f * g[2] + 8.0f * g[4];
+  const float far_odd = g[1] + 4.0f * g[3];
+  const float half_even = g[0] + 0.25f * g[2] + 0.0625f * g[4];
+  const float half_odd = 0.5f * g[1] + 0.125f * g[3];
+  u[0] = -g[0];
+  u[1] = -2.0f * (even + odd);
+  u[2] = -2.0f * (even - odd);
+  u[3] = far_even + far_odd;
+  u[4] = far_even - far_odd;
+  u[5] = half_even + half_odd;
+  u[6] = half_even - half_odd;
+  u[7] = g[4];
+}
+
 // G g G^T.
 template <int TAPS, int POINTS_A_LINE>
 void transform_filter(const float (&g)[TAPS * TAPS], float* u) {
@@ -96,8 +115,11 @@ WeightBlocks transform_weights(const WeightedKernels& kernels, const Matrix& wei
 
 WeightBlocks transform_filters(std::int64_t side, std::int64_t taps, const WeightedKernels& kernels, const Matrix& weights,
                                const LanePlan& products) {
-  if (side == 4) return transform_weights<4, 3>(kernels, weights, products);
-  return taps == 3 ? transform_weights<2, 3>(kernels, weights, products)
+  if (taps == 3) {
+    return side == 4 ? transform_weights<4, 3>(kernels, weights, products)
+                     : transform_weights<2, 3>(kernels, weights, products);
+  }
+  return side == 4 ? transform_weights<4, 5>(kernels, weights, products)
                    : transform_weights<2, 5>(kernels, weights, products);
 }
 

@@ -197,13 +197,15 @@ inline void run_step(const Step& step, const Memory& memory, std::int64_t pieces
   for (std::thread& worker : workers) worker.join();
 }
 
-inline std::vector<float> random_floats(std::mt19937& random, std::size_t count, double density, bool integers) {
+// Integers are of up to `most`, either sign.
+inline std::vector<float> random_floats(std::mt19937& random, std::size_t count, double density, bool integers,
+                                        int most = 3) {
   std::uniform_real_distribution<double> uniform(0.0, 1.0);
   std::normal_distribution<float> normal;
   std::vector<float> out(count, 0.0f);
   for (float& x : out) {
     if (uniform(random) >= density) continue;
-    x = integers ? static_cast<float>(static_cast<int>(random() % 7) - 3) : normal(random);
+    x = integers ? static_cast<float>(static_cast<int>(random() % (2u * static_cast<unsigned>(most) + 1)) - most) : normal(random);
   }
   return out;
 }

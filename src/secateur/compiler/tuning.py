@@ -35,7 +35,7 @@ _COLUMNS_BELOW = 0.7
 # with this much besides, AlexNet and VGG-16 are loaded in less than 1.15 times their files.
 _TRANSFORMED_SHARE = 0.5
 # Bytes that count for nothing beside those of a process.
-_NEGLIGIBLE = 2_000_000
+_NEGLIGIBLE = 4_000_000
 
 
 def tuned(
@@ -49,7 +49,7 @@ def tuned(
 ) -> Model:
     """Time the kernels of every weighted layer and let the model keep the best that fit into memory.
 
-    Filters that Winograd's kernels transform may take half the bytes of all packed weights, or 2 MB.
+    Filters that Winograd's kernels transform may take half the bytes of all packed weights, or 4 MB.
 
     Args:
         model: Graph and packed weights.
