@@ -1,10 +1,10 @@
 """A recipe over seeds on CIFAR-10, beside dense networks: ``python -m benchmarks.cifar resnet-20 ...``.
 
 Beside the pruned network at each compression stand three dense ones. ``uncut`` goes on from the same dense
-network through the same rounds, and nothing is cut. ``longer`` is trained for as many epochs as dense phases
+network through as many rounds, and nothing is cut. ``longer`` is trained for as many epochs as dense phases
 and rounds have together, in one go, so that its learning rate falls once. The narrow one has fewer channels
 and about as many weights as were kept, and is trained in one go for the epochs that had been spent when that
-compression was reached. All see the same images, batches and penalties.
+compression was reached. All see the same images and penalties.
 
 ``--epochs DENSE ROUND`` shortens the recipe. Runs are resumed, and several processes may take a seed each:
 whichever ends last writes the whole summary.
@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.seeds import difference, spread
 from secateur.networks import NETWORKS
@@ -151,20 +151,29 @@ def run_pruned(recipe: Recipe, task: Task, seed: int, runs: Path) -> RunResult:
 
 
 def run_uncut(recipe: Recipe, task: Task, seed: int, runs: Path) -> Errors:
-    """The dense network of the recipe's run through the same rounds without a cut, in a folder of its own.
+    """The dense network of the recipe's run through the same rounds without a cut, in a folder a round.
 
     Returns:
-        [test images], True where it is wrong.
+        [test images], True where it is wrong after the last round.
     """
-    trained = load_weights(run_pruned(recipe, task, seed, runs).folder / "dense.safetensors")
+    folder = run_pruned(recipe, task, seed, runs).folder
+    state: Mapping[str, Tensor] = load_weights(folder / "dense.safetensors")
+    plan: Plan = recipe.plan.model_copy(update={"dense": recipe.plan.retrain})
+    for number in range(1, recipe.plan.rounds + 1):
+        folder = runs / f"{_label(recipe)}-{_uncut(number)}-seed{seed}"
+        # From one seed every round would take its batches in the same order.
+        state = _train_dense(partial(_loaded, recipe, task, state), task, plan, 1000 * number + seed, folder)
+    return _wrong(folder, "dense")
 
-    def dense() -> nn.Module:
-        model = NETWORKS[recipe.model].factory(num_classes=task.classes)
-        model.load_state_dict(trained)
-        return model
 
-    plan: Plan = recipe.plan.model_copy(update={"dense": recipe.plan.retrain * recipe.plan.rounds})
-    return _errors_of_dense(dense, task, plan, seed, runs, f"{_label(recipe)}-{_UNCUT}")
+def _loaded(recipe: Recipe, task: Task, state: Mapping[str, Tensor]) -> nn.Module:
+    model = NETWORKS[recipe.model].factory(num_classes=task.classes)
+    model.load_state_dict(dict(state))
+    return model
+
+
+def _uncut(number: int) -> str:
+    return f"{_UNCUT}-{number:02d}"
 
 
 def run_baseline(recipe: Recipe, baseline: Baseline, task: Task, seed: int, runs: Path) -> Errors:
@@ -176,20 +185,22 @@ def run_baseline(recipe: Recipe, baseline: Baseline, task: Task, seed: int, runs
     factory = partial(NETWORKS[recipe.model].factory, num_classes=task.classes, width=baseline.width)
     phase = recipe.plan.dense[0].model_copy(update={"epochs": baseline.epochs})
     plan: Plan = recipe.plan.model_copy(update={"dense": (phase,)})
-    return _errors_of_dense(factory, task, plan, seed, runs, f"{_label(recipe)}-{baseline.name}")
+    folder = runs / f"{_label(recipe)}-{baseline.name}-seed{seed}"
+    _train_dense(factory, task, plan, seed, folder)
+    return _wrong(folder, "dense")
 
 
-def _errors_of_dense(
-    factory: Callable[[], nn.Module], task: Task, plan: Plan, seed: int, runs: Path, name: str
-) -> Errors:
-    folder, state = train_dense(
-        factory, task, plan, runs / f"{name}-seed{seed}", seed=seed, name=name, save_every=60.0
-    )
+def _train_dense(
+    factory: Callable[[], nn.Module], task: Task, plan: Plan, seed: int, folder: Path
+) -> Mapping[str, Tensor]:
+    """The trained network's state; which test images it has wrong is kept in the folder."""
+    name = folder.name.rpartition("-seed")[0]
+    _, state = train_dense(factory, task, plan, folder, seed=seed, name=name, save_every=60.0)
     if not (folder / _TEST_ERRORS).exists():
         model = factory()
         model.load_state_dict(dict(state.model))
         save_weights(folder / _TEST_ERRORS, {"dense": evaluate(model, task.test()).wrong.to(torch.uint8)})
-    return _wrong(folder, "dense")
+    return state.model
 
 
 def summary(recipe: Recipe, runs: Path, results: Mapping[int, RunResult]) -> dict[str, Any]:
@@ -201,8 +212,9 @@ def summary(recipe: Recipe, runs: Path, results: Mapping[int, RunResult]) -> dic
         results: Of the pruned networks, by seed.
 
     Returns:
-        JSON values: the dense network, the two that were trained as long, and a point for every round.
-        Differences are in percentage points, over the seeds that both have; None where none has.
+        JSON values: the dense network, the two that were trained as long, and a point for every round, beside
+        the uncut network after as many. Differences are in percentage points, over the seeds that both have;
+        None where none has.
     """
     longer, *narrow = baselines(recipe)
     stages = ["dense", *(f"round-{number:02d}" for number in range(1, recipe.plan.rounds + 1))]
@@ -210,10 +222,11 @@ def summary(recipe: Recipe, runs: Path, results: Mapping[int, RunResult]) -> dic
         stage: {seed: _wrong(result.folder, stage) for seed, result in results.items()} for stage in stages
     }
     as_long = _dense_errors(recipe, longer.name, runs)
-    uncut = _dense_errors(recipe, _UNCUT, runs)
+    uncut: Mapping[int, Errors] = {}
     points = []
     for number, baseline in enumerate(narrow, start=1):
         pruned, thin = wrong[stages[number]], _dense_errors(recipe, baseline.name, runs)
+        uncut = _dense_errors(recipe, _uncut(number), runs)
         curve = [result.record["curve"][number] for result in results.values()]
         points.append(
             {
@@ -222,6 +235,7 @@ def summary(recipe: Recipe, runs: Path, results: Mapping[int, RunResult]) -> dic
                 "epochs": baseline.epochs,
                 "error": _error(pruned),
                 "less_dense": _less(pruned, wrong["dense"]),
+                "uncut": _error(uncut),
                 "less_uncut": _less(pruned, uncut),
                 "less_longer": _less(pruned, as_long),
                 "narrow": {

@@ -15,7 +15,7 @@ def accuracy_rows(result: Json) -> list[tuple[str, ...]]:
         result: The content of a result of ``python -m benchmarks.cifar``.
 
     Returns:
-        Cells: what, weights, epochs, per cent right, less the dense network through the same rounds, per
+        Cells: what, weights, epochs, per cent right, less the dense network through as many rounds uncut, per
         cent right of the narrow network, less that one. Differences are in points, with their 95 % interval.
     """
     summary = result["summary"]

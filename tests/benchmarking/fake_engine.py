@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 MODULES = ("numpy",)
+loads: list[str] = []
 FAULTS = set(os.environ.get("FAKE_ENGINE", "").split())
 if "absent" in FAULTS:
     MODULES = ("there_is_no_such_engine",)
@@ -38,6 +39,9 @@ def load(path: str, inputs: list[Any], configuration: str) -> tuple[Callable[[],
     assert Path(path).is_file()
     calls = 0
     pause = 0.004 if configuration.endswith("slow") else 0.001
+    if "disturbed" in FAULTS and configuration not in loads:
+        pause = 0.004 if configuration.endswith("slow") else 0.02
+    loads.append(configuration)
     if "late" in FAULTS:
         pause *= 3
 

@@ -48,8 +48,9 @@ def test_a_burst_ends_when_its_time_is_over(tmp_path: Path) -> None:
         assert sum(answer["nanoseconds"][:-1]) < 0.05e9 <= sum(answer["nanoseconds"])
 
 
-def test_the_fastest_configuration_is_found(tmp_path: Path) -> None:
-    with Worker(fake(), threads=2) as worker:
+@pytest.mark.parametrize("faults", ["", "disturbed"])  # the quick one, while it is tried first
+def test_the_fastest_configuration_is_found(tmp_path: Path, faults: str) -> None:
+    with Worker(fake(faults), threads=2) as worker:
         inputs = write_arrays(tmp_path / "in.npz", [np.zeros(2, np.float32)])
         path = worker.ask("prepare", source="net.onnx", folder=str(tmp_path), batch=1, threads=2)["path"]
         tuned = worker.ask("tune", path=path, inputs=inputs, threads=2)

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 Arrays = list[NDArray[Any]]
 Loaded = tuple[Callable[[], Any], Callable[[Any], Arrays]]
 
-_TRIAL_SECONDS = 0.3
+_TRIAL_SECONDS = 0.15
+# Configurations take turns: half a second in which a neighbour has the other core would decide between them.
+_TRIALS = 3
 
 
 def resident_bytes() -> int | None:
@@ -71,12 +73,13 @@ class Host:
         if len(names) == 1:
             return {"configuration": names[0]}
         arrays = read_arrays(inputs)
-        times = {}
-        for name in names:
+        times: dict[str, int] = {}
+        for name in names * _TRIALS:
             infer, _ = self._engine.load(path, arrays, name)
             timed(infer, _TRIAL_SECONDS / 3, 2)
             # The fastest, not the median: what else the machine does can only slow a configuration down.
-            times[name] = min(timed(infer, _TRIAL_SECONDS, 3))
+            least = min(timed(infer, _TRIAL_SECONDS, 3))
+            times[name] = min(least, times.get(name, least))
             del infer
         return {"configuration": min(times, key=lambda name: times[name]), "tried": times}
 
