@@ -66,7 +66,7 @@ def sweep_section(name: str, results: Path = RESULTS) -> str:
     """
     rows = json.loads((results / f"{name}.json").read_text(encoding="utf-8"))["rows"]
     below, points = slower(rows)
-    counted = f"{below} of {points} points are slower than dense (below {EVEN}, bold)."
+    counted = f"{below} of {points} points slower than dense (below {EVEN}, bold)."
     return f"{_table(*sweep_rows(rows))}\n{counted}\n"
 
 
