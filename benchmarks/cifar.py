@@ -222,11 +222,10 @@ def summary(recipe: Recipe, runs: Path, results: Mapping[int, RunResult]) -> dic
         stage: {seed: _wrong(result.folder, stage) for seed, result in results.items()} for stage in stages
     }
     as_long = _dense_errors(recipe, longer.name, runs)
-    uncut: Mapping[int, Errors] = {}
+    uncut = [_dense_errors(recipe, _uncut(number), runs) for number in range(1, recipe.plan.rounds + 1)]
     points = []
     for number, baseline in enumerate(narrow, start=1):
         pruned, thin = wrong[stages[number]], _dense_errors(recipe, baseline.name, runs)
-        uncut = _dense_errors(recipe, _uncut(number), runs)
         curve = [result.record["curve"][number] for result in results.values()]
         points.append(
             {
@@ -235,8 +234,8 @@ def summary(recipe: Recipe, runs: Path, results: Mapping[int, RunResult]) -> dic
                 "epochs": baseline.epochs,
                 "error": _error(pruned),
                 "less_dense": _less(pruned, wrong["dense"]),
-                "uncut": _error(uncut),
-                "less_uncut": _less(pruned, uncut),
+                "uncut": _error(uncut[number - 1]),
+                "less_uncut": _less(pruned, uncut[number - 1]),
                 "less_longer": _less(pruned, as_long),
                 "narrow": {
                     "width": baseline.width,
@@ -250,7 +249,7 @@ def summary(recipe: Recipe, runs: Path, results: Mapping[int, RunResult]) -> dic
         "seeds": sorted(results),
         "weights": weights(recipe.model, None),
         "dense": {"epochs": _epochs(recipe)[0], "error": _error(wrong["dense"])},
-        "uncut": {"epochs": longer.epochs, "error": _error(uncut)},
+        "uncut": {"epochs": longer.epochs, "error": _error(uncut[-1])},
         "longer": {"epochs": longer.epochs, "error": _error(as_long)},
         "curve": points,
     }

@@ -5,6 +5,7 @@
 #include "full_walk.h"
 #include "linear_steps.h"
 #include "matrix_entries.h"
+#include "sizes.h"
 
 namespace secateur {
 namespace {
@@ -21,21 +22,21 @@ class DenseBatch final : public WeightedStep {
         shape_(shape),
         refs_(refs),
         tile_(kernels.panel_pixels * kernels.lanes),
-        tiles_((shape.out + tile_ - 1) / tile_),
-        panels_((shape.rows + kernels.panel_channels - 1) / kernels.panel_channels),
+        tiles_(ceil_div(shape.out, tile_)),
+        panels_(ceil_div(shape.rows, kernels.panel_channels)),
         bytes_(static_cast<std::size_t>(tiles_ * tile_ * shape.in) * sizeof(float)),
         weights_(aligned_bytes(bytes_)),
         full_(panels_, BLOCK),
         last_(panels_, shape.in - (shape.in - 1) / BLOCK * BLOCK) {
     write_out(weights);
     const double cycles = 0.5 * static_cast<double>(shape.rows * shape.in * tiles_ * kernels.panel_pixels);
-    item_tiles_ = cycles < SMALL_CYCLES ? tiles_ : (tiles_ + ITEMS - 1) / ITEMS;
+    item_tiles_ = cycles < SMALL_CYCLES ? tiles_ : ceil_div(tiles_, ITEMS);
     for (int s = 0; s < kernels.panel_pixels; ++s) steps_.push_back(s * kernels.lanes * 4);
     for (std::int64_t i = 0; i < BLOCK; ++i) offsets_.push_back(static_cast<std::int32_t>(i * tile_ * 4));
   }
 
   std::size_t packed_bytes() const noexcept override { return bytes_; }
-  std::int64_t items() const noexcept override { return (tiles_ + item_tiles_ - 1) / item_tiles_; }
+  std::int64_t items() const noexcept override { return ceil_div(tiles_, item_tiles_); }
   std::size_t scratch_bytes() const noexcept override {
     return carved_bytes([this](Carver& parts) { carve(parts); });
   }
@@ -97,7 +98,7 @@ class DenseBatch final : public WeightedStep {
   void multiply(std::int64_t tile, const Scratch& s) const noexcept {
     const float* const weights = reinterpret_cast<const float*>(weights_.get()) + tile * tile_ * shape_.in;
     // The last tile may have fewer vectors of outputs.
-    const std::int64_t left = (shape_.out - tile * tile_ + kernels_.lanes - 1) / kernels_.lanes;
+    const std::int64_t left = ceil_div(shape_.out - tile * tile_, kernels_.lanes);
     const std::int64_t vectors = std::min<std::int64_t>(kernels_.panel_pixels, left);
     for (std::int64_t first = 0; first < shape_.in; first += BLOCK) {
       const FullWalk& walk = shape_.in - first <= BLOCK ? last_ : full_;

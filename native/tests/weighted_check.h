@@ -202,10 +202,11 @@ inline std::vector<float> random_floats(std::mt19937& random, std::size_t count,
                                         int most = 3) {
   std::uniform_real_distribution<double> uniform(0.0, 1.0);
   std::normal_distribution<float> normal;
+  const unsigned choices = 2 * static_cast<unsigned>(most) + 1;
   std::vector<float> out(count, 0.0f);
   for (float& x : out) {
     if (uniform(random) >= density) continue;
-    x = integers ? static_cast<float>(static_cast<int>(random() % (2u * static_cast<unsigned>(most) + 1)) - most) : normal(random);
+    x = integers ? static_cast<float>(static_cast<int>(random() % choices) - most) : normal(random);
   }
   return out;
 }
