@@ -6,6 +6,7 @@ from importlib import util
 import pytest
 
 from secateur.benchmarking.engines import PEERS, SECATEUR, chosen_engines, parse_pythons
+from secateur.benchmarking.workers import run_secateur
 from secateur.errors import ConfigurationError
 
 EVERY = [SECATEUR, *(engine for ways in PEERS.values() for engine in ways)]
@@ -28,6 +29,11 @@ def test_every_worker_keeps_the_contract(engine: object) -> None:
             names = worker.configurations(threads)
             assert len(set(names)) == len(names) >= 1
         assert worker.configurations(1) != worker.configurations(2)
+
+
+def test_secateur_is_timed_with_the_threads_that_were_asked_for() -> None:
+    assert run_secateur.configurations(2) == ["threads=2"]
+    assert run_secateur.configurations(1) == ["threads=1"]
 
 
 def test_names_are_unique() -> None:
