@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.compiler.allotment import Measured, warmed, within_memory
+from secateur.compiler.allotment import Measured, allotments
 from secateur.format.graph import Convolution, Graph, Linear, Value, resolve
 from secateur.format.layouts import Order, PackedWeight
 from secateur.format.model import KernelChoice, Model
 from secateur.format.packing import pack, unpack_values
-from secateur.records import cpu_name
+from secateur.records import content_hash, cpu_name
 from secateur.runtime.program import Program
 
 Times = Mapping[str, float]  # kernel -> microseconds
@@ -27,7 +27,8 @@ _ROUNDS = 7
 _CLOSE = 1.2
 _BURST_SECONDS = 2e-3
 _MAX_REPEATS = 50
-# A kernel this much slower than the best after its first burst is not timed again.
+# A kernel this much slower than the best is timed once more, as a neighbour may have had its core, and then
+# no longer.
 _HOPELESS = 3.0
 # A linear layer above this density is not worth trying by columns.
 _COLUMNS_BELOW = 0.7
@@ -49,7 +50,8 @@ def tuned(
 ) -> Model:
     """Time the kernels of every weighted layer and let the model keep the best that fit into memory.
 
-    Filters that Winograd's kernels transform may take half the bytes of all packed weights, or 4 MB.
+    Filters that Winograd's kernels transform may take half the bytes of all packed weights, or 4 MB. Where
+    it matters whether a cache keeps them from one call to the next, the whole network is timed both ways.
 
     Args:
         model: Graph and packed weights.
@@ -58,8 +60,8 @@ def tuned(
         batch: The batch size of the inputs.
         threads: With how many threads.
         reorder: The layers whose weights may be packed in the other order where that is faster.
-        remembered: Times of layers that were measured before, by `layer_key`; new ones are added, and those
-            of other kernels than there are now are measured again.
+        remembered: Times of layers that were measured before, by `layer_key`, and of networks; new ones are
+            added, and those of other kernels than there are now are measured again.
 
     Returns:
         The model with one more kernel choice, and perhaps with some weights in another order.
@@ -68,6 +70,7 @@ def tuned(
     measured: dict[str, Measured] = {}
     microseconds: dict[str, Times] = {}
     weights = dict(model.weights)
+    keys: list[str] = []
     isa = Program(model, threads=threads).isa
     for node in _weighted(model.graph):
         orders = _orders(node, weights[node.weight]) if node.name in reorder else [weights[node.weight]]
@@ -76,6 +79,7 @@ def tuned(
             layer = _alone(model, node, weight, batch)
             given = [reaching[name] for name in layer.graph.inputs]
             key = layer_key(node, layer, reaching[node.source], isa=isa, threads=threads)
+            keys.append(key)
             candidates = Program(layer, threads=threads).candidates(node.name)
             if set(remembered.get(key, ())) != set(candidates):
                 remembered[key] = _times(layer, node, candidates, given, threads)
@@ -89,11 +93,11 @@ def tuned(
                 measured[node.name] = Measured(times, 4 * dense, weight.entries / dense, taps)
         if best is not None:
             weights[node.weight] = best[1]
-    weight_bytes = sum(weight.nbytes for weight in weights.values())
-    limit = max(_TRANSFORMED_SHARE * weight_bytes, _NEGLIGIBLE)
-    kernels = within_memory(warmed(measured, weight_bytes), limit)
+    limit = max(_TRANSFORMED_SHARE * sum(weight.nbytes for weight in weights.values()), _NEGLIGIBLE)
+    model = replace(model, weights=weights)
+    kernels = _fastest(model, allotments(measured, limit), keys, inputs, threads, remembered)
     choice = KernelChoice(isa, cpu_name(), batch, threads, kernels, microseconds)
-    return replace(model, weights=weights, choices=(*model.choices, choice))
+    return replace(model, choices=(*model.choices, choice))
 
 
 def layer_key(node: WeightedNode, layer: Model, reaching: NDArray[Any], *, isa: str, threads: int) -> str:
@@ -145,7 +149,7 @@ def in_turns(
         rounds: How many turns each has, at least 1.
 
     Returns:
-        Microseconds by name; those that fell far behind in the first round have that round's time.
+        Microseconds by name; of those that fell far behind twice, by these two runs.
 
     Example:
         >>> in_turns({"a": lambda times: [1000] * times, "b": lambda times: [2000] * times})
@@ -159,11 +163,14 @@ def in_turns(
         samples[name] = first
         repeats[name] = max(1, min(_MAX_REPEATS, int(_BURST_SECONDS * 1e9 / max(first[0], 1))))
     best = min(min(each) for each in samples.values())
-    for _ in range(rounds):
+    for turn in range(rounds):
         for name, run in contenders.items():
-            if min(samples[name]) <= _HOPELESS * best:
+            hopeless = min(samples[name]) > _HOPELESS * best
+            if hopeless and turn == 0:
+                samples[name] += run(1)
+            elif not hopeless:
                 samples[name] += run(repeats[name])
-                best = min(best, *samples[name])
+            best = min(best, *samples[name])
     found = {name: _lower_quartile(each) for name, each in samples.items()}
     close = [name for name in contenders if found[name] <= _CLOSE * min(found.values())]
     if len(close) > 1:
@@ -172,6 +179,31 @@ def in_turns(
                 samples[name] += contenders[name](repeats[name])
         found |= {name: _lower_quartile(samples[name]) for name in close}
     return {name: time / 1e3 for name, time in found.items()}
+
+
+def _fastest(
+    model: Model,
+    candidates: Sequence[Mapping[str, str]],
+    layers: Sequence[str],
+    inputs: Sequence[NDArray[Any]],
+    threads: int,
+    remembered: dict[str, dict[str, float]],
+) -> Mapping[str, str]:
+    """The kernels with which the whole network takes the least time."""
+    if len(candidates) == 1:
+        return candidates[0]
+    named = {content_hash(kernels): kernels for kernels in candidates}
+    # Named by its layers: the same layers in another order take as long.
+    key = f"network {content_hash({'layers': list(layers)})}"
+    if set(remembered.get(key, ())) != set(named):
+        remembered[key] = in_turns(
+            {
+                name: Program(model, threads=threads, kernels=kernels).timer(inputs, threads)
+                for name, kernels in named.items()
+            }
+        )
+    times = remembered[key]
+    return named[min(times, key=times.__getitem__)]
 
 
 def _lower_quartile(samples: list[int]) -> float:
