@@ -11,7 +11,6 @@ namespace secateur {
 namespace {
 
 constexpr std::int64_t BLOCK = 128;  // inputs: a tile's weights of them stay in the first-level cache for all rows
-constexpr std::int64_t ITEMS = 16;
 
 // The panels' kernel with the parts exchanged: its pixels are outputs, a few vectors of them side by side, and its
 // channels are rows of the batch. A weight is loaded with its neighbours, once for several rows.
@@ -23,6 +22,7 @@ class DenseBatch final : public WeightedStep {
         refs_(refs),
         tile_(kernels.panel_pixels * kernels.lanes),
         tiles_(ceil_div(shape.out, tile_)),
+        vectors_(ceil_div(shape.out, kernels.lanes)),
         panels_(ceil_div(shape.rows, kernels.panel_channels)),
         bytes_(static_cast<std::size_t>(tiles_ * tile_ * shape.in) * sizeof(float)),
         weights_(aligned_bytes(bytes_)),
@@ -30,13 +30,13 @@ class DenseBatch final : public WeightedStep {
         last_(panels_, shape.in - (shape.in - 1) / BLOCK * BLOCK) {
     write_out(weights);
     const double cycles = 0.5 * static_cast<double>(shape.rows * shape.in * tiles_ * kernels.panel_pixels);
-    item_tiles_ = cycles < SMALL_CYCLES ? tiles_ : ceil_div(tiles_, ITEMS);
+    item_vectors_ = cycles < SMALL_CYCLES ? vectors_ : 1;
     for (int s = 0; s < kernels.panel_pixels; ++s) steps_.push_back(s * kernels.lanes * 4);
     for (std::int64_t i = 0; i < BLOCK; ++i) offsets_.push_back(static_cast<std::int32_t>(i * tile_ * 4));
   }
 
   std::size_t packed_bytes() const noexcept override { return bytes_; }
-  std::int64_t items() const noexcept override { return ceil_div(tiles_, item_tiles_); }
+  std::int64_t items() const noexcept override { return ceil_div(vectors_, item_vectors_); }
   std::size_t scratch_bytes() const noexcept override {
     return carved_bytes([this](Carver& parts) { carve(parts); });
   }
@@ -46,16 +46,21 @@ class DenseBatch final : public WeightedStep {
     Carver parts(scratch);
     const Scratch s = carve(parts);
     pack(memory.read<float>(refs_.source), s.x);
-    for (std::int64_t tile = begin * item_tiles_; tile < std::min(end * item_tiles_, tiles_); ++tile) {
-      multiply(tile, s);
-      finish(tile, memory, s.sums);
+    // A share may begin and end within a tile: whole tiles leave one of two threads a sixth of its time with nothing to do.
+    const std::int64_t last = std::min(end * item_vectors_, vectors_);
+    for (std::int64_t vector = begin * item_vectors_; vector < last;) {
+      const std::int64_t left = kernels_.panel_pixels - vector % kernels_.panel_pixels;
+      const std::int64_t count = std::min(left, last - vector);
+      multiply(vector, count, s);
+      finish(vector, count, memory, s.sums);
+      vector += count;
     }
   }
 
  private:
   struct Scratch {
     float* x;     // [blocks][panels][inputs of the block][rows of a panel]
-    float* sums;  // [rows][outputs of a tile]
+    float* sums;  // [rows][outputs of a tile], those that are computed first
   };
 
   std::int64_t padded_rows() const noexcept { return panels_ * kernels_.panel_channels; }
@@ -93,24 +98,23 @@ class DenseBatch final : public WeightedStep {
     }
   }
 
-  // While the weights of a block are multiplied, those of the next are on their way, be they the next tile's. (Fetching
-  // what is not there does no harm.)
-  void multiply(std::int64_t tile, const Scratch& s) const noexcept {
-    const float* const weights = reinterpret_cast<const float*>(weights_.get()) + tile * tile_ * shape_.in;
-    // The last tile may have fewer vectors of outputs.
-    const std::int64_t left = ceil_div(shape_.out - tile * tile_, kernels_.lanes);
-    const std::int64_t vectors = std::min<std::int64_t>(kernels_.panel_pixels, left);
+  // Some vectors of outputs of one tile. While the weights of a block are multiplied, those of the next are on their
+  // way, be they the next tile's. (Fetching what is not there does no harm.)
+  void multiply(std::int64_t vector, std::int64_t count, const Scratch& s) const noexcept {
+    const std::int64_t tile = vector / kernels_.panel_pixels;
+    const float* const weights = reinterpret_cast<const float*>(weights_.get()) + tile * tile_ * shape_.in +
+                                 vector % kernels_.panel_pixels * kernels_.lanes;
     for (std::int64_t first = 0; first < shape_.in; first += BLOCK) {
       const FullWalk& walk = shape_.in - first <= BLOCK ? last_ : full_;
       kernels_.panel({s.x + first * padded_rows(), walk.indices.data(), walk.counts.data(), offsets_.data(),
-                      weights + first * tile_, steps_.data(), 1, kernels_.panel_pixels, vectors, 0, s.sums,
+                      weights + first * tile_, steps_.data(), 1, kernels_.panel_pixels, count, 0, s.sums,
                       panels_, first == 0, weights + (first + BLOCK) * tile_});
     }
   }
 
-  void finish(std::int64_t tile, const Memory& memory, const float* sums) const noexcept {
-    const std::int64_t first = tile * tile_;
-    const std::int64_t outputs = std::min(tile_, shape_.out - first);
+  void finish(std::int64_t vector, std::int64_t count, const Memory& memory, const float* sums) const noexcept {
+    const std::int64_t first = vector * kernels_.lanes;
+    const std::int64_t outputs = std::min(count * kernels_.lanes, shape_.out - first);
     const float* const bias = memory.read<float>(refs_.bias);
     const float* const residual = memory.read<float>(refs_.residual);
     for (std::int64_t row = 0; row < shape_.rows; ++row) {
@@ -124,11 +128,11 @@ class DenseBatch final : public WeightedStep {
   const WeightedKernels& kernels_;
   const LinearShape shape_;
   const LayerRefs refs_;
-  const std::int64_t tile_, tiles_, panels_;
+  const std::int64_t tile_, tiles_, vectors_, panels_;
   const std::size_t bytes_;
   const AlignedBytes weights_;
   const FullWalk full_, last_;
-  std::int64_t item_tiles_ = 1;
+  std::int64_t item_vectors_ = 1;
   std::vector<std::int32_t> steps_, offsets_;
 };
 

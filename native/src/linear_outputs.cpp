@@ -3,6 +3,7 @@
 #include "line_layout.h"
 #include "linear_steps.h"
 #include "matrix_entries.h"
+#include "sizes.h"
 
 namespace secateur {
 namespace {
@@ -10,11 +11,15 @@ namespace {
 // Ten microseconds and less: sparse entries at one a cycle, dense ones at the speed of the second-level cache.
 constexpr std::int64_t SMALL_ENTRIES = 30'000;
 constexpr std::int64_t SMALL_DENSE_BYTES = 400'000;
-constexpr std::int64_t ITEMS = 16;
+constexpr std::int64_t PARTS = 16;
+constexpr std::int64_t TOGETHER = 4;  // lines go side by side
+constexpr std::int64_t FAR_BYTES = 4 << 20;  // two cores' second-level caches, and more
+
+std::int64_t dense_bytes(const Matrix& weights) { return weights.lines * weights.length * value_bytes(weights.type); }
 
 bool is_small(const LinearShape& shape, const Matrix& weights, bool dense) {
   if (!dense) return weights.entries * shape.rows <= SMALL_ENTRIES;
-  return weights.lines * weights.length * value_bytes(weights.type) * shape.rows <= SMALL_DENSE_BYTES;
+  return dense_bytes(weights) * shape.rows <= SMALL_DENSE_BYTES;
 }
 
 LayoutKind walked_as(bool dense, bool small) {
@@ -30,14 +35,15 @@ class GatherLinear final : public WeightedStep {
         shape_(shape),
         refs_(refs),
         small_(is_small(shape, weights, dense)),
+        far_(dense_bytes(weights) > FAR_BYTES),
         walked_(weights, walked_as(dense, small_)),
-        // Four lines go side by side.
-        lines_(small_ ? shape.out : std::max<std::int64_t>(4, (shape.out / ITEMS + 3) / 4 * 4)) {}
+        item_lines_(small_ ? shape.out : TOGETHER),
+        part_lines_(ceil_div(ceil_div(shape.out, PARTS), TOGETHER) * TOGETHER) {}
 
   std::size_t packed_bytes() const noexcept override { return walked_.bytes(); }
-  std::int64_t items() const noexcept override { return (shape_.out + lines_ - 1) / lines_; }
+  std::int64_t items() const noexcept override { return ceil_div(shape_.out, item_lines_); }
   std::size_t scratch_bytes() const noexcept override {
-    return aligned_up(static_cast<std::size_t>(lines_) * sizeof(float));
+    return aligned_up(static_cast<std::size_t>(part_lines_) * sizeof(float));
   }
   void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte* scratch) const noexcept override {
     float* const sums = reinterpret_cast<float*>(scratch);
@@ -46,12 +52,13 @@ class GatherLinear final : public WeightedStep {
     const float* const residual = memory.read<float>(refs_.residual);
     float* const output = memory.write<float>(refs_.output);
     const Matrix& view = walked_.view();
-    for (std::int64_t item = begin; item < end; ++item) {
-      const std::int64_t first = item * lines_;
-      const std::int64_t last = std::min(first + lines_, shape_.out);
+    const std::int64_t stop = std::min(end * item_lines_, shape_.out);
+    // Some lines for all rows, as they stay in a cache.
+    for (std::int64_t first = begin * item_lines_; first < stop; first += part_lines_) {
+      const std::int64_t last = std::min(first + part_lines_, stop);
       for (std::int64_t row = 0; row < shape_.rows; ++row) {
         kernels_.gather({view.values, view.type, view.layout, view.indices, view.starts, first, last, shape_.in,
-                         walked_.line_step(), x + row * shape_.in, sums});
+                         walked_.line_step(), far_, x + row * shape_.in, sums});
         const std::int64_t to = row * shape_.out + first;
         kernels_.finish({sums, bias == nullptr ? nullptr : bias + first, residual == nullptr ? nullptr : residual + to,
                          output + to, last - first, 0.0f, refs_.activation});
@@ -63,9 +70,9 @@ class GatherLinear final : public WeightedStep {
   const WeightedKernels& kernels_;
   const LinearShape shape_;
   const LayerRefs refs_;
-  const bool small_;
+  const bool small_, far_;
   const WalkedLines walked_;
-  const std::int64_t lines_;
+  const std::int64_t item_lines_, part_lines_;
 };
 
 }  // namespace

@@ -131,6 +131,7 @@ struct GatherLines {
   std::int64_t end;
   std::int64_t length;
   std::int64_t line_step;  // dense: values from line to line
+  bool far;                // dense: more values than a second-level cache keeps
   const float* x;
   float* sums;  // of line `begin` first
 };

@@ -159,6 +159,8 @@ int main() {
   // Enough work for partial sums and several items.
   check_all({1, 700, 600}, {0.2, 0.5, true, true, false, false, {ActivationKind::relu, 0, 0}}, random);
   check_all({2, 900, 500}, {0.5, 0.5, false, true, true, true, {ActivationKind::none, 0, 0}}, random);
+  // More than second-level caches keep; one vector is left over.
+  check_all({1, 1040, 1020}, {0.9, 1.0, false, true, false, false, {ActivationKind::none, 0, 0}}, random);
   // Whole blocks of inputs, and a part of one.
   check_all({5, 256, 60}, {0.7, 1.0, true, true, true, false, {ActivationKind::none, 0, 0}}, random);
   check_all({9, 400, 110}, {0.9, 1.0, false, true, false, false, {ActivationKind::none, 0, 0}}, random);
