@@ -3,8 +3,9 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -14,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from torch import nn
 
 import secateur as sc
+from secateur.compiler import tuning
 from secateur.compiler.compiling import examples_at, packed
 from secateur.compiler.reading import load_network, onnx_of_module
 from secateur.compiler.remembering import default_cache, read_times, write_times
@@ -348,6 +350,20 @@ def test_a_kernel_that_was_asked_for_runs_and_is_saved(
     program.save(tmp_path / "a.secateur")
     loaded = sc.load(tmp_path / "a.secateur")
     assert {each.layer: each.kernel for each in loaded.kernels()}[layer] == kernel
+
+
+def test_both_orders_of_a_weight_take_turns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def counted(contenders: Mapping[Any, Any]) -> dict[Any, float]:
+        asked.append(len({key for key, _ in contenders}))
+        return dict.fromkeys(contenders, 1.0)
+
+    monkeypatch.setattr(tuning, "in_turns", counted)
+    layer = nn.Linear(64, 64)
+    nn.init.sparse_(layer.weight, 0.9)
+    sc.compile(layer, torch.ones(1, 64), cache=tmp_path / "kernels.json")
+    assert asked == [2]
 
 
 def test_kernels_that_are_new_are_measured(exported: Path, tmp_path: Path) -> None:
