@@ -229,17 +229,11 @@ def _cifar(results: Path) -> str:
         "less that",
     )
     summary = loaded["summary"]
-    later = (
-        ""
-        if "uncut" in summary["curve"][0]
-        else " What is uncut has been through all five rounds, so it was trained for longer than the "
-        "networks at 2x to 16x."
-    )
     return (
         f"\nCIFAR-10, test set, a schedule shortened to {summary['longer']['epochs']} epochs in all "
         f"(`{loaded['command'].partition(' --json')[0]}`; the recipe has 320), mean and deviation of "
         f"{len(summary['seeds'])} seeds (one seed where no deviation is given), differences in points with "
-        f"their 95 % interval.{later}\n\n" + _table(header, accuracy_rows(loaded))
+        f"their 95 % interval.\n\n" + _table(header, accuracy_rows(loaded))
     )
 
 
