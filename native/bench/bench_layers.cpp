@@ -122,6 +122,7 @@ struct Layer {
   bool linear;
   std::int64_t in, size, out, kernel, stride, pad, groups;
   double paper;  // its density in the paper
+  std::int64_t pool = 1;  // side of the windows that follow
 };
 
 constexpr Layer LAYERS[] = {
@@ -132,7 +133,7 @@ constexpr Layer LAYERS[] = {
     {"vgg.conv5_1", false, 512, 14, 512, 3, 1, 1, 1, 0.35},  {"alex.conv1", false, 3, 224, 96, 11, 4, 2, 1, 0.84},
     {"alex.conv2", false, 96, 27, 256, 5, 1, 2, 2, 0.38},    {"alex.conv3", false, 256, 13, 384, 3, 1, 1, 1, 0.35},
     {"alex.conv4", false, 384, 13, 384, 3, 1, 1, 2, 0.37},   {"alex.conv5", false, 384, 13, 256, 3, 1, 1, 2, 0.37},
-    {"lenet5.conv1", false, 1, 28, 20, 5, 1, 0, 1, 0.66},    {"lenet5.conv2", false, 20, 12, 50, 5, 1, 0, 1, 0.12},
+    {"lenet5.conv1", false, 1, 28, 20, 5, 1, 0, 1, 0.66, 2}, {"lenet5.conv2", false, 20, 12, 50, 5, 1, 0, 1, 0.12, 2},
     {"resnet.1x1", false, 256, 14, 1024, 1, 1, 0, 1, 0.2},   {"resnet.7x7", false, 512, 7, 512, 3, 1, 1, 1, 0.2},
     {"mobile.dw56", false, 128, 56, 128, 3, 1, 1, 128, 1.0}, {"mobile.dw14", false, 512, 14, 512, 3, 1, 1, 512, 1.0},
     {"alex.fc6", true, 9216, 1, 4096, 1, 1, 0, 1, 0.09},     {"alex.fc7", true, 4096, 1, 4096, 1, 1, 0, 1, 0.09},
@@ -178,6 +179,7 @@ void bench_convolution(const Bench& bench, const Layer& layer, std::int64_t batc
   s.pad_top = s.pad_left = layer.pad;
   s.groups = layer.groups;
   s.out_height = s.out_width = (layer.size + 2 * layer.pad - layer.kernel) / layer.stride + 1;
+  s.pool_height = s.pool_width = layer.pool;
   const std::int64_t length = layer.in / layer.groups * layer.kernel * layer.kernel;
   const std::vector<float> weights = random_floats(static_cast<std::size_t>(layer.out * length), density);
   const std::vector<float> x = random_floats(static_cast<std::size_t>(batch * layer.in * layer.size * layer.size), 1.0);

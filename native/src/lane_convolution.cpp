@@ -29,7 +29,7 @@ class LaneConvolution final : public WeightedStep {
       packed = unit;
       const Band& band = product_.band(unit.band);
       product_.multiply(unit.group, unit.slice, band, s.packed, s.sums, s.product);
-      images_.finish(unit, memory, {s.sums, band.places.data(), band.steps.data()}, s.line, s.maxima);
+      images_.finish(unit, memory, {s.sums, band.places.data(), band.steps.data()}, s.maxima);
     }
   }
 
@@ -37,7 +37,6 @@ class LaneConvolution final : public WeightedStep {
   struct Scratch {
     float* packed;
     float* sums;
-    float* line;
     float* maxima;
     LaneProduct::Scratch product;
   };
@@ -46,7 +45,6 @@ class LaneConvolution final : public WeightedStep {
     Scratch s;
     s.packed = parts.take<float>(product_.packed_floats());
     s.sums = parts.take<float>(product_.sums_floats());
-    s.line = parts.take<float>(images_.line_floats());
     s.maxima = parts.take<float>(images_.maxima_floats());
     s.product = product_.carve(parts);
     return s;

@@ -36,10 +36,6 @@ LaneUnit LaneImages::unit(std::int64_t item) const noexcept {
   return unit;
 }
 
-std::size_t LaneImages::line_floats() const noexcept {
-  return static_cast<std::size_t>(plan_.band_rows * plan_.region_columns * plan_.lanes) + 8;
-}
-
 std::size_t LaneImages::maxima_floats() const noexcept {
   return maxima_places_.size() * static_cast<std::size_t>(plan_.slice * plan_.lanes);
 }
@@ -123,15 +119,10 @@ LaneSums LaneImages::pool(const LaneUnit& unit, const Memory& memory, const Lane
   return {maxima, maxima_places_.data(), maxima_steps_.data()};
 }
 
-void LaneImages::finish(const LaneUnit& unit, const Memory& memory, const LaneSums& sums, float* line,
-                        float* maxima) const noexcept {
+void LaneImages::finish(const LaneUnit& unit, const Memory& memory, const LaneSums& sums, float* maxima) const noexcept {
   const ConvolutionShape& shape = plan_.shape;
   const bool pooled = shape.pooled();
   const LaneSums from = pooled ? pool(unit, memory, sums, maxima) : sums;
-  // Maxima are finished: they take no activation, and a bias of -0 leaves every number what it is.
-  const Activation activation = pooled ? Activation{} : refs_.activation;
-  const float* const bias = pooled ? nullptr : memory.read<float>(refs_.bias);
-  const float no_bias = pooled ? -0.0f : 0.0f;
   const std::int64_t height = shape.pooled_height();
   const std::int64_t width = shape.pooled_width();
   const std::int64_t columns = plan_.region_columns / shape.pool_width;
@@ -139,45 +130,42 @@ void LaneImages::finish(const LaneUnit& unit, const Memory& memory, const LaneSu
   const bool whole = plan_.lane_columns == 1;
   const std::int64_t band = band_rows(unit) / shape.pool_height;
   const std::int64_t runs = whole ? 1 : band;
-  const std::int64_t pixels = whole ? band * columns : columns;
-  const float* const residual = memory.read<float>(refs_.residual);
-  float* const output = memory.write<float>(refs_.output);
+  const std::int64_t rows = whole ? band : 1;  // of a run
+  const std::int64_t pixels = rows * columns;
   // What does not depend on the channel: divisions, which cost small layers a tenth of their time.
-  struct Region {
-    std::int64_t line, y, to;
-  };
-  Region regions[MAX_LANES];
-  std::int64_t count = 0;
-  for (std::int64_t lane = 0; lane < plan_.lanes; lane += plan_.lane_columns) {
+  std::int64_t to[MAX_LANES], counts[MAX_TILE_ROWS][MAX_LANES];
+  for (std::int64_t lane = 0; lane < plan_.lanes; ++lane) {
     const std::int64_t image = image_of(unit, lane);
     const std::int64_t y = row_of(unit, lane) / shape.pool_height;
-    if (image >= shape.images || y >= height) continue;
-    regions[count++] = {lane * pixels, y, (image * shape.out_channels * height + y) * width};
-  }
-  for (std::int64_t channel = 0; channel < channels(unit); ++channel) {
-    const std::int64_t out = unit.group * plan_.group_out() + unit.slice * plan_.slice + channel;
+    const std::int64_t x = lane % plan_.lane_columns * columns;
+    to[lane] = (image * shape.out_channels * height + y) * width + x;
+    // Regions may be wider than the output, and higher, where they were rounded up.
+    const std::int64_t wide = image < shape.images ? std::clamp<std::int64_t>(width - x, 0, columns) : 0;
     for (std::int64_t run = 0; run < runs; ++run) {
-      kernels_.unpack(
-          {from.floats, from.places + run * pixels, from.steps + run * pixels, channel, pixels, line, pixels});
-      for (const Region* region = regions; region < regions + count; ++region) {
-        const std::int64_t y = region->y + run;
-        if (y >= height) continue;
-        const float* const sums_line = line + region->line;
-        const std::int64_t to = region->to + (out * height + run) * width;
-        const float* const added = residual == nullptr ? nullptr : residual + to;
-        const float offset = bias == nullptr ? no_bias : bias[out];
-        // Regions may be wider than the output where they were rounded up: then a row ends before its line does.
-        if (whole && columns != width) {
-          for (std::int64_t r = 0; r < std::min(band, height - y); ++r) {
-            const std::int64_t at = r * width;
-            kernels_.finish({sums_line + r * columns, nullptr, added == nullptr ? nullptr : added + at,
-                             output + to + at, width, offset, activation});
-          }
-          continue;
-        }
-        const std::int64_t rows = whole ? std::min(band, height - y) : 1;
-        kernels_.finish({sums_line, nullptr, added, output + to, rows * width, offset, activation});
-      }
+      counts[run][lane] = std::clamp<std::int64_t>(height - y - run, 0, rows) * wide;
+    }
+  }
+  FinishLanes lines{};
+  lines.sums = from.floats;
+  lines.count = pixels;
+  lines.to = to;
+  // Maxima are finished: they take no activation, and a bias of -0 leaves every number what it is.
+  if (!pooled) lines.activation = refs_.activation;
+  const float* const bias = pooled ? nullptr : memory.read<float>(refs_.bias);
+  const float no_bias = pooled ? -0.0f : 0.0f;
+  const float* const residual = memory.read<float>(refs_.residual);
+  float* const output = memory.write<float>(refs_.output);
+  for (lines.channel = 0; lines.channel < channels(unit); ++lines.channel) {
+    const std::int64_t out = unit.group * plan_.group_out() + unit.slice * plan_.slice + lines.channel;
+    lines.bias = bias == nullptr ? no_bias : bias[out];
+    for (std::int64_t run = 0; run < runs; ++run) {
+      const std::int64_t at = (out * height + run) * width;
+      lines.places = from.places + run * pixels;
+      lines.steps = from.steps + run * pixels;
+      lines.counts = counts[run];
+      lines.output = output + at;
+      lines.residual = residual == nullptr ? nullptr : residual + at;
+      kernels_.finish_lanes(lines);
     }
   }
 }

@@ -35,14 +35,12 @@ class LaneImages {
   std::int64_t units() const noexcept;
   // Slices go fastest, so that neighbours share the packed band; then bands, which share rows.
   LaneUnit unit(std::int64_t item) const noexcept;
-  std::size_t line_floats() const noexcept;
   std::size_t maxima_floats() const noexcept;
 
   // `before`: the unit whose band is packed there now, if any.
   void pack(const LaneUnit& unit, const LaneUnit& before, const Memory& memory, float* packed) const noexcept;
   // `maxima`: memory for maxima_floats(), where there are any.
-  void finish(const LaneUnit& unit, const Memory& memory, const LaneSums& sums, float* line,
-              float* maxima) const noexcept;
+  void finish(const LaneUnit& unit, const Memory& memory, const LaneSums& sums, float* maxima) const noexcept;
 
  private:
   LaneSums pool(const LaneUnit& unit, const Memory& memory, const LaneSums& sums, float* maxima) const noexcept;

@@ -100,25 +100,6 @@ void pack_lines(const PackLines& lines) {
   }
 }
 
-// Every store is of eight floats: what it writes beyond the end of a lane's line is the next line's beginning, which is
-// written later - so the last, partial vectors come first.
-void unpack_lines(const UnpackLines& lines) {
-  for (std::int64_t i = (lines.count - 1) / 8 * 8; i >= 0; i -= 8) {
-    const std::int64_t last = lines.count - i - 1;
-    for (std::int64_t first = 0; first < LANES; first += 8) {
-      Eight block[8];
-      SECATEUR_UNROLL
-      for (int k = 0; k < 8; ++k) {
-        const std::int64_t at = i + (k < last ? k : last);
-        block[k] = load_eight(lines.sums + (lines.places[at] + lines.channel * lines.steps[at] + first));
-      }
-      transpose(block);
-      SECATEUR_UNROLL
-      for (int k = 0; k < 8; ++k) store_eight(lines.lines + (first + k) * lines.line_step + i, block[k]);
-    }
-  }
-}
-
 // vmaskmovps stores are microcoded on AMD (a dozen cycles); these are at most three stores.
 inline void store_first(float* p, std::int64_t n, Vec x) {
 #if SECATEUR_ISA_NUMBER == 2
@@ -180,6 +161,67 @@ void finish_line(const FinishLine& line) {
     case ActivationKind::relu: return finish_kind<ActivationKind::relu>(line);
     case ActivationKind::clip: return finish_kind<ActivationKind::clip>(line);
     default: return finish_kind<ActivationKind::exp>(line);
+  }
+}
+
+// Eight numbers of a lane, or the first of them.
+template <ActivationKind KIND, bool RESIDUAL>
+inline void finish_eight(const FinishLanes& lines, Eight sums, Eight bias, std::int64_t to, std::int64_t count) {
+  const bool full = count >= 8;
+  const EightMask mask = full ? EightMask{} : eight_mask(0, count);
+  Eight x = sums + bias;
+  if constexpr (RESIDUAL) {
+    const float* const residual = lines.residual + to;
+    x = x + (full ? load_eight(residual) : load_eight(residual, mask));
+  }
+  if constexpr (KIND == ActivationKind::relu) {
+    x = max(zero_eight(), x);
+  } else if constexpr (KIND == ActivationKind::clip) {
+    x = min(low_eight(set(lines.activation.beta)), max(low_eight(set(lines.activation.alpha)), x));
+  } else if constexpr (KIND != ActivationKind::none) {
+    x = low_eight(activate(widened(x), lines.activation));
+  }
+  full ? store_eight(lines.output + to, x) : store_first(lines.output + to, count, widened(x));
+}
+
+template <ActivationKind KIND, bool RESIDUAL>
+void finish_lanes_as(const FinishLanes& given) {
+  // A copy of our own: what is stored could be a part of the other.
+  const FinishLanes lines = given;
+  for (std::int64_t i = 0; i < lines.count; i += 8) {
+    const std::int64_t last = lines.count - i < 8 ? lines.count - i - 1 : 7;
+    const float* from[8];
+    for (std::int64_t k = 0; k < 8; ++k) {
+      const std::int64_t at = i + (k < last ? k : last);
+      from[k] = lines.sums + (lines.places[at] + lines.channel * lines.steps[at]);
+    }
+    const Eight bias = lines.biases == nullptr ? low_eight(set(lines.bias))
+                                               : load_eight(lines.biases + i, eight_mask(0, last + 1));
+    for (std::int64_t first = 0; first < LANES; first += 8) {
+      Eight block[8];
+      SECATEUR_UNROLL
+      for (int k = 0; k < 8; ++k) block[k] = load_eight(from[k] + first);
+      transpose(block);
+      SECATEUR_UNROLL
+      for (int k = 0; k < 8; ++k) {
+        const std::int64_t count = lines.counts[first + k] - i;
+        if (count > 0) finish_eight<KIND, RESIDUAL>(lines, block[k], bias, lines.to[first + k] + i, count);
+      }
+    }
+  }
+}
+
+template <ActivationKind KIND>
+void finish_lanes_kind(const FinishLanes& lines) {
+  lines.residual != nullptr ? finish_lanes_as<KIND, true>(lines) : finish_lanes_as<KIND, false>(lines);
+}
+
+void finish_lanes(const FinishLanes& lines) {
+  switch (lines.activation.kind) {
+    case ActivationKind::none: return finish_lanes_kind<ActivationKind::none>(lines);
+    case ActivationKind::relu: return finish_lanes_kind<ActivationKind::relu>(lines);
+    case ActivationKind::clip: return finish_lanes_kind<ActivationKind::clip>(lines);
+    default: return finish_lanes_kind<ActivationKind::exp>(lines);
   }
 }
 

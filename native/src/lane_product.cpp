@@ -63,6 +63,7 @@ void LaneProduct::multiply(std::int64_t group, std::int64_t slice, const Band& b
                            const Scratch& scratch) const noexcept {
   const std::int64_t first = slice * weights_.slice_panels;
   const std::int64_t panels = std::min(weights_.slice_panels, weights_.panels - first);
+  const std::int64_t channels = std::min(plan_.slice, plan_.group_out() - slice * plan_.slice);
   for (std::int64_t block = 0; block < weights_.blocks; ++block) {
     const std::int64_t at = weights_.start_index(group, block, slice);
     const std::int64_t start = weights_.starts[at];
@@ -84,7 +85,7 @@ void LaneProduct::multiply(std::int64_t group, std::int64_t slice, const Band& b
         const std::int64_t last = tile.rows * tile.columns - (groups - 1) * together;
         kernels_.panel({values, indices, counts, offsets, packed + tile_start(tile), band.groups[t].data(), groups, together,
                         last, plan_.slice * kernels_.panel_pixels * plan_.lanes,
-                        sums + band.sums[t], panels, block == 0});
+                        sums + band.sums[t], panels, channels, block == 0});
       }
       continue;
     }

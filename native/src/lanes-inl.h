@@ -88,6 +88,9 @@ inline Eight load_eight(const float* p, EightMask mask) {
   return out;
 }
 inline void store_eight(float* p, Eight x) { store(p, x); }
+// As the first numbers of a vector, and back.
+inline Vec widened(Eight x) { return x; }
+inline Eight low_eight(Vec x) { return x; }
 inline void transpose(Eight (&r)[8]) {
   for (int i = 0; i < 8; ++i) {
     for (int j = 0; j < i; ++j) {
@@ -265,6 +268,18 @@ inline EightMask eight_mask(std::int64_t begin, std::int64_t end) {
 }
 inline Eight load_eight(const float* p, EightMask mask) { return {_mm256_maskload_ps(p, mask.v)}; }
 inline void store_eight(float* p, Eight x) { _mm256_storeu_ps(p, x.v); }
+// As the first numbers of a vector, and back.
+#if SECATEUR_ISA_NUMBER == 2
+inline Vec widened(Eight x) { return {x.v}; }
+inline Eight low_eight(Vec x) { return {x.v}; }
+#else
+inline Vec widened(Eight x) { return {_mm512_zextps256_ps512(x.v)}; }
+inline Eight low_eight(Vec x) { return {_mm512_castps512_ps256(x.v)}; }
+#endif
+// Arithmetic in 512 bits would close a port to the shuffles of a transposition.
+inline Eight operator+(Eight a, Eight b) { return {_mm256_add_ps(a.v, b.v)}; }
+inline Eight min(Eight a, Eight b) { return {_mm256_min_ps(a.v, b.v)}; }
+inline Eight max(Eight a, Eight b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline void transpose(Eight (&r)[8]) {
   __m256 a[8];
   __m256 b[8];

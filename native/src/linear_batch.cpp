@@ -47,7 +47,6 @@ class BatchLinear final : public WeightedStep {
   struct Scratch {
     float* packed;
     float* sums;
-    float* line;
     LaneProduct::Scratch product;
   };
 
@@ -57,7 +56,6 @@ class BatchLinear final : public WeightedStep {
     Scratch s;
     s.packed = parts.take<float>(product_.packed_floats());
     s.sums = parts.take<float>(product_.sums_floats());
-    s.line = parts.take<float>(static_cast<std::size_t>(plan_.slice * plan_.lanes) + 8);
     s.product = product_.carve(parts);
     return s;
   }
@@ -84,18 +82,25 @@ class BatchLinear final : public WeightedStep {
     const std::int64_t channels = std::min(plan_.slice, plan_.shape.out_channels - first);
     const float* const bias = memory.read<float>(refs_.bias);
     const float* const residual = memory.read<float>(refs_.residual);
-    float* const output = memory.write<float>(refs_.output);
+    FinishLanes lines{};
+    std::int64_t to[MAX_LANES], counts[MAX_LANES];
+    lines.places = channel_places_.data();
+    lines.steps = channel_steps_.data();
+    lines.count = channels;
+    lines.to = to;
+    lines.counts = counts;
+    lines.biases = bias == nullptr ? nullptr : bias + first;
+    lines.residual = residual;
+    lines.output = memory.write<float>(refs_.output);
+    lines.activation = refs_.activation;
     for (std::int64_t vector = 0; vector < plan_.region_columns; ++vector) {
-      const std::int64_t row = rows * plan_.lane_images + vector * plan_.lanes;
-      if (row >= plan_.shape.images) return;
-      product_.kernels().unpack({s.sums + product_.band(0).places[static_cast<std::size_t>(vector)],
-                                 channel_places_.data(), channel_steps_.data(), 0, channels, s.line, channels});
-      for (std::int64_t lane = 0; lane < std::min(plan_.lanes, plan_.shape.images - row); ++lane) {
-        const std::int64_t to = (row + lane) * plan_.shape.out_channels + first;
-        product_.kernels().finish({s.line + lane * channels, bias == nullptr ? nullptr : bias + first,
-                                   residual == nullptr ? nullptr : residual + to, output + to, channels, 0.0f,
-                                   refs_.activation});
+      for (std::int64_t lane = 0; lane < plan_.lanes; ++lane) {
+        const std::int64_t row = rows * plan_.lane_images + vector * plan_.lanes + lane;
+        to[lane] = row * plan_.shape.out_channels + first;
+        counts[lane] = row < plan_.shape.images ? channels : 0;
       }
+      lines.sums = s.sums + product_.band(0).places[static_cast<std::size_t>(vector)];
+      product_.kernels().finish_lanes(lines);
     }
   }
 

@@ -108,7 +108,7 @@ class DenseBatch final : public WeightedStep {
       const FullWalk& walk = shape_.in - first <= BLOCK ? last_ : full_;
       kernels_.panel({s.x + first * padded_rows(), walk.indices.data(), walk.counts.data(), offsets_.data(),
                       weights + first * tile_, steps_.data(), 1, kernels_.panel_pixels, count, 0, s.sums,
-                      panels_, first == 0, weights + (first + BLOCK) * tile_});
+                      panels_, shape_.rows, first == 0, weights + (first + BLOCK) * tile_});
     }
   }
 

@@ -36,7 +36,7 @@ constexpr WeightedKernels list_kernels() {
   kernels.panel = &panel_tile;
   kernels.pack = &pack_lines;
   kernels.pack_rows = &pack_rows;
-  kernels.unpack = &unpack_lines;
+  kernels.finish_lanes = &finish_lanes;
   kernels.finish = &finish_line;
   kernels.pool = &pool_band;
   kernels.pairs = &pair_maxima;

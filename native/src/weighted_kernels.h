@@ -50,6 +50,7 @@ struct PanelTile {
   std::int64_t group_step;  // floats between the sums of two groups
   float* sums;              // [groups][panels * panel_channels][panel_pixels][lanes]
   std::int64_t panels;
+  std::int64_t channels;  // that there are: those that fill up the last panel may be left out
   bool first;
   const float* ahead = nullptr;  // as much as the pixels of the last group: fetched meanwhile
 };
@@ -68,15 +69,21 @@ struct PackLines {
   std::int64_t packed_step;
 };
 
-// And back: vector i of the run lies at sums + places[i] + channel * steps[i].
-struct UnpackLines {
+// And back, to where each lane's numbers belong: output[to[lane] + i] = activation(sums + bias + residual), vector i of the
+// run being at sums + places[i] + channel * steps[i].
+struct FinishLanes {
   const float* sums;
   const std::int32_t* places;
   const std::int32_t* steps;
   std::int64_t channel;
   std::int64_t count;
-  float* lines;  // [lanes][line_step], then seven floats of slack
-  std::int64_t line_step;
+  const std::int64_t* to;      // of each lane, in floats; of the residual, too
+  const std::int64_t* counts;  // of each lane: so many of its first numbers are wanted
+  const float* biases;         // one a number, or null
+  const float* residual;       // or null
+  float* output;
+  float bias;
+  Activation activation;
 };
 
 // output[i] = activation(sums[i] + bias + residual[i])
@@ -94,7 +101,7 @@ struct FinishLine {
 // like a pool's.
 struct PoolBand {
   const float* sums;
-  const std::int32_t* places;  // of each pixel of the band, as for unpacking
+  const std::int32_t* places;  // of each pixel of the band, as in FinishLanes
   const std::int32_t* steps;
   std::int64_t channels;
   std::int64_t rows;     // of windows
@@ -244,7 +251,7 @@ struct WeightedKernels {
   void (*pack)(const PackLines&);
   // Rows of a batch for a panel: to[input * panel_channels + row]; two floats more than those may be written.
   void (*pack_rows)(const float* source, std::int64_t row_step, std::int64_t rows, std::int64_t count, float* to);
-  void (*unpack)(const UnpackLines&);
+  void (*finish_lanes)(const FinishLanes&);
   void (*finish)(const FinishLine&);
   void (*pool)(const PoolBand&);
   // maxima[i] of the 2x2 window of two lines, in the order of a pool's; reads up to two vectors beyond the lines.

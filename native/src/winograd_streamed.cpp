@@ -202,7 +202,7 @@ class StreamedWinograd final : public WeightedStep {
     for (std::int64_t point = 0; point < POINTS; ++point) {
       kernels_.panel({tiles + point * tiles_step(), walk.indices.data(), walk.counts.data(), offsets_.data(),
                       s.transformed + point * filters_step(), pixels_.data(), 1, kernels_.panel_pixels, vectors, 0,
-                      s.products + point * products_step(), eights, part.first == 0});
+                      s.products + point * products_step(), eights, eights * EIGHT, part.first == 0});
     }
   }
 
