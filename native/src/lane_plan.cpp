@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "caches.h"
+#include "sizes.h"
 
 namespace secateur {
 namespace {
@@ -23,8 +24,6 @@ constexpr std::int64_t MAX_OFFSETS = 65536;
 constexpr std::int64_t ENOUGH_ITEMS = 8;
 constexpr std::int64_t LEAST_CHANNELS = 32;  // of a slice: loading its tiles is shared by no fewer
 
-std::int64_t divide_up(std::int64_t a, std::int64_t b) { return (a + b - 1) / b; }
-
 // Bytes of one channel of the packed input that a tile reads.
 std::int64_t footprint(const ConvolutionShape& s, std::int64_t lanes, std::int64_t rows, std::int64_t columns) {
   const std::int64_t high =
@@ -42,7 +41,7 @@ std::int64_t block_positions(const LanePlan& plan, std::int64_t bytes) {
   const std::int64_t most = std::min({MAX_BLOCK / taps, plan.group_in(), MAX_OFFSETS / plan.plane()});
   const std::int64_t channels = std::max<std::int64_t>(1, std::min(bytes / one, most));
   // Equal blocks rather than full ones and a rest.
-  return divide_up(plan.group_in(), divide_up(plan.group_in(), channels)) * taps;
+  return ceil_div(plan.group_in(), ceil_div(plan.group_in(), channels)) * taps;
 }
 
 // Products with vectors from memory, two a cycle. Ice Lake takes as long for each half of a wider vector.
@@ -61,7 +60,7 @@ double visit_cycles(double vectors, std::int64_t lanes) { return 8.0 + 3 * vecto
 
 std::int64_t count_slices(const LanePlan& plan, std::int64_t channels) {
   const std::int64_t channel_bytes = plan.band_rows * plan.region_columns * plan.lanes * 4;
-  return divide_up(channels * channel_bytes, SLICE_BYTES);
+  return ceil_div(channels * channel_bytes, SLICE_BYTES);
 }
 
 // A tile's block comes from the third-level cache once for every slice.
@@ -110,7 +109,7 @@ constexpr double TRANSPOSITION = 30;  // of eight by eight
 
 // Of a group of rows, that many floats each.
 double transposing_cost(const LanePlan& plan, std::int64_t floats) {
-  return static_cast<double>(divide_up(floats, 8) * plan.lane_images) / 8 * TRANSPOSITION;
+  return static_cast<double>(ceil_div(floats, 8) * plan.lane_images) / 8 * TRANSPOSITION;
 }
 
 // Of a group's packed rows, for every slice, from the second-level cache: a line a cycle.
@@ -129,7 +128,7 @@ double moving_cost(const LanePlan& plan) {
   const double rows = bands * static_cast<double>(window) -
                       (bands - 1) * (1 - MOVED) * static_cast<double>(plan.kept_rows());
   const double pack =
-      rows * static_cast<double>(plan.shape.in_channels * divide_up(plan.window_columns(), 8)) * blocks;
+      rows * static_cast<double>(plan.shape.in_channels * ceil_div(plan.window_columns(), 8)) * blocks;
   const bool whole = plan.lane_columns == 1;
   const std::int64_t band_rows = plan.band_rows / plan.shape.pool_height;
   const std::int64_t runs = whole ? 1 : band_rows;
@@ -137,7 +136,7 @@ double moving_cost(const LanePlan& plan) {
   const double lines =
       static_cast<double>(plan.lanes / plan.lane_columns) * CALL + static_cast<double>(plan.lanes * pixels) / 8;
   const double finish = static_cast<double>(plan.shape.out_channels * runs) *
-                        (static_cast<double>(divide_up(pixels, 8)) * blocks + lines);
+                        (static_cast<double>(ceil_div(pixels, 8)) * blocks + lines);
   return groups * (pack + bands * finish);
 }
 
@@ -175,7 +174,7 @@ std::int64_t LanePlan::window_columns() const {
   return (region_columns - 1) * shape.stride_width + (shape.kernel_width - 1) * shape.dilation_width + 1;
 }
 
-std::int64_t LanePlan::phase_pitch() const { return divide_up(window_columns(), shape.stride_width); }
+std::int64_t LanePlan::phase_pitch() const { return ceil_div(window_columns(), shape.stride_width); }
 
 // Where a tile is narrower than its region, the pieces it reads lie a pitch apart: an even number of cache lines would
 // put them all into some of the cache's sets (a 28 x 28 layer lost a third of its speed to a pitch of eight lines).
@@ -213,7 +212,7 @@ std::vector<std::uint16_t> LanePlan::block_offsets() const {
 }
 
 bool LanePlan::addressable() const {
-  const std::int64_t channels = divide_up(block, taps()) + (block % taps() != 0 ? 1 : 0);
+  const std::int64_t channels = ceil_div(block, taps()) + (block % taps() != 0 ? 1 : 0);
   return std::min(channels, group_in()) * plane() <= MAX_OFFSETS;
 }
 
@@ -293,11 +292,11 @@ void choose_tile(LanePlan& plan, const WeightedKernels& kernels, const LaneWork&
 void choose_slices(LanePlan& chosen, const WeightedKernels& kernels, const LaneWork& work, double cycles) {
   const std::int64_t unit = work.panel ? kernels.panel_channels : 1;
   chosen.small = cycles < SMALL_CYCLES;
-  const std::int64_t all = divide_up(chosen.group_out(), unit) * unit;
+  const std::int64_t all = ceil_div(chosen.group_out(), unit) * unit;
   std::int64_t slices = count_slices(chosen, all);
   const std::int64_t others = chosen.image_groups() * chosen.bands() * chosen.shape.groups;
   if (cycles > 2 * SMALL_CYCLES) slices = balanced_slices(slices, all, others);
-  chosen.slice = divide_up(divide_up(all, slices), unit) * unit;
+  chosen.slice = ceil_div(ceil_div(all, slices), unit) * unit;
 }
 
 }  // namespace
@@ -314,8 +313,8 @@ LanePlan plan_lanes(const ConvolutionShape& shape, const WeightedKernels& kernel
   for (plan.lane_images = work.images ? 2 : 1; plan.lane_images <= plan.lanes; plan.lane_images *= 2) {
     for (plan.lane_rows = 1; plan.lane_images * plan.lane_rows <= plan.lanes; plan.lane_rows *= 2) {
       plan.lane_columns = plan.lanes / plan.lane_images / plan.lane_rows;
-      plan.region_rows = divide_up(shape.pooled_height(), plan.lane_rows) * shape.pool_height;
-      plan.region_columns = divide_up(shape.pooled_width(), plan.lane_columns) * shape.pool_width;
+      plan.region_rows = ceil_div(shape.pooled_height(), plan.lane_rows) * shape.pool_height;
+      plan.region_columns = ceil_div(shape.pooled_width(), plan.lane_columns) * shape.pool_width;
       choose_tile(plan, kernels, work, best, chosen);
     }
     if (!work.images) break;
@@ -333,7 +332,7 @@ LanePlan plan_batch(const LinearShape& shape, const WeightedKernels& kernels, co
   plan.lane_columns = 1;
   LanePlan chosen = plan;
   double best = std::numeric_limits<double>::infinity();
-  const std::int64_t vectors = divide_up(shape.rows, plan.lanes);
+  const std::int64_t vectors = ceil_div(shape.rows, plan.lanes);
   const std::int64_t most = std::min<std::int64_t>(work.panel ? MAX_TILE_COLUMNS : kernels.max_tile, vectors);
   for (std::int64_t columns = 1; columns <= most; ++columns) {
     plan.region_columns = plan.tile_columns = columns;

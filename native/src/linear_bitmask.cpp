@@ -43,13 +43,8 @@ class BitmaskLinear final : public WeightedStep {
     const Matrix& view = lines_.view;
     kernels_.bitmask({view.values, view.type, static_cast<const std::uint8_t*>(view.indices), view.starts, view.entries,
                       first, last, shape_.in, shape_.rows, memory.read<float>(refs_.source), sums});
-    const float* const bias = memory.read<float>(refs_.bias);
-    const float* const residual = memory.read<float>(refs_.residual);
     for (std::int64_t row = 0; row < shape_.rows; ++row) {
-      const std::int64_t to = row * shape_.out + first;
-      kernels_.finish({sums + row * (last - first), bias == nullptr ? nullptr : bias + first,
-                       residual == nullptr ? nullptr : residual + to, memory.write<float>(refs_.output) + to,
-                       last - first, 0.0f, refs_.activation});
+      finish_outputs(kernels_, shape_, refs_, memory, row, first, last - first, sums + row * (last - first));
     }
   }
 

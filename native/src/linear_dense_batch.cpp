@@ -115,13 +115,8 @@ class DenseBatch final : public WeightedStep {
   void finish(std::int64_t vector, std::int64_t count, const Memory& memory, const float* sums) const noexcept {
     const std::int64_t first = vector * kernels_.lanes;
     const std::int64_t outputs = std::min(count * kernels_.lanes, shape_.out - first);
-    const float* const bias = memory.read<float>(refs_.bias);
-    const float* const residual = memory.read<float>(refs_.residual);
     for (std::int64_t row = 0; row < shape_.rows; ++row) {
-      const std::int64_t to = row * shape_.out + first;
-      kernels_.finish({sums + row * tile_, bias == nullptr ? nullptr : bias + first,
-                       residual == nullptr ? nullptr : residual + to, memory.write<float>(refs_.output) + to, outputs,
-                       0.0f, refs_.activation});
+      finish_outputs(kernels_, shape_, refs_, memory, row, first, outputs, sums + row * tile_);
     }
   }
 

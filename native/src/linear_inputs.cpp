@@ -44,13 +44,9 @@ class ScatterAll final : public WeightedStep {
     if (begin >= end) return;
     float* const sums = reinterpret_cast<float*>(scratch);
     const float* const x = memory.read<float>(refs_.source);
-    const float* const residual = memory.read<float>(refs_.residual);
-    float* const output = memory.write<float>(refs_.output);
     for (std::int64_t row = 0; row < shape_.rows; ++row) {
       scatter(kernels_, lines_.view(), 0, shape_.in, x + row * shape_.in, sums);
-      kernels_.finish({sums, memory.read<float>(refs_.bias),
-                       residual == nullptr ? nullptr : residual + row * shape_.out, output + row * shape_.out,
-                       shape_.out, 0.0f, refs_.activation});
+      finish_outputs(kernels_, shape_, refs_, memory, row, 0, shape_.out, sums);
     }
   }
 
@@ -105,9 +101,6 @@ class AddPartials final : public WeightedStep {
   void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte*) const noexcept override {
     if (begin >= end) return;
     constexpr std::int64_t CHUNK = 256;
-    const float* const residual = memory.read<float>(refs_.residual);
-    const float* const bias = memory.read<float>(refs_.bias);
-    float* const output = memory.write<float>(refs_.output);
     for (std::int64_t row = 0; row < shape_.rows; ++row) {
       const float* const parts = memory.read<float>(workspace_) + row * PARTIALS * shape_.out;
       for (std::int64_t first = 0; first < shape_.out; first += CHUNK) {
@@ -118,9 +111,7 @@ class AddPartials final : public WeightedStep {
           for (std::int64_t part = 1; part < PARTIALS; ++part) sum += parts[part * shape_.out + first + i];
           sums[i] = sum;
         }
-        const std::int64_t to = row * shape_.out + first;
-        kernels_.finish({sums, bias == nullptr ? nullptr : bias + first, residual == nullptr ? nullptr : residual + to,
-                         output + to, count, 0.0f, refs_.activation});
+        finish_outputs(kernels_, shape_, refs_, memory, row, first, count, sums);
       }
     }
   }

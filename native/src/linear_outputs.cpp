@@ -48,9 +48,6 @@ class GatherLinear final : public WeightedStep {
   void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte* scratch) const noexcept override {
     float* const sums = reinterpret_cast<float*>(scratch);
     const float* const x = memory.read<float>(refs_.source);
-    const float* const bias = memory.read<float>(refs_.bias);
-    const float* const residual = memory.read<float>(refs_.residual);
-    float* const output = memory.write<float>(refs_.output);
     const Matrix& view = walked_.view();
     const std::int64_t stop = std::min(end * item_lines_, shape_.out);
     // Some lines for all rows, as they stay in a cache.
@@ -59,9 +56,7 @@ class GatherLinear final : public WeightedStep {
       for (std::int64_t row = 0; row < shape_.rows; ++row) {
         kernels_.gather({view.values, view.type, view.layout, view.indices, view.starts, first, last, shape_.in,
                          walked_.line_step(), far_, x + row * shape_.in, sums});
-        const std::int64_t to = row * shape_.out + first;
-        kernels_.finish({sums, bias == nullptr ? nullptr : bias + first, residual == nullptr ? nullptr : residual + to,
-                         output + to, last - first, 0.0f, refs_.activation});
+        finish_outputs(kernels_, shape_, refs_, memory, row, first, last - first, sums);
       }
     }
   }

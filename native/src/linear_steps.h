@@ -38,4 +38,15 @@ std::unique_ptr<WeightedStep> make_dense_batch_linear(const WeightedKernels& ker
 std::unique_ptr<WeightedStep> make_batch_linear(const WeightedKernels& kernels, const LinearShape& shape,
                                                 const Matrix& weights, const LayerRefs& refs, bool panel);
 
+// output[row][first + i] = activation(sums[i] + bias[first + i] + residual[row][first + i]), of so many outputs of a row.
+inline void finish_outputs(const WeightedKernels& kernels, const LinearShape& shape, const LayerRefs& refs,
+                           const Memory& memory, std::int64_t row, std::int64_t first, std::int64_t count,
+                           const float* sums) noexcept {
+  const float* const bias = memory.read<float>(refs.bias);
+  const float* const residual = memory.read<float>(refs.residual);
+  const std::int64_t to = row * shape.out + first;
+  kernels.finish({sums, bias == nullptr ? nullptr : bias + first, residual == nullptr ? nullptr : residual + to,
+                  memory.write<float>(refs.output) + to, count, 0.0f, refs.activation});
+}
+
 }  // namespace secateur

@@ -33,17 +33,13 @@ class StripLinear final : public WeightedStep {
     const std::int64_t blocks = std::min(end * blocks_, weights_.blocks) - first;
     const std::int64_t output = first * kernels_.lanes;
     const std::int64_t outputs = std::min(blocks * kernels_.lanes, shape_.out - output);
-    const float* const bias = memory.read<float>(refs_.bias);
-    const float* const residual = memory.read<float>(refs_.residual);
     const std::byte* const pairs =
         weights_.pairs.get() + weights_.starts[static_cast<std::size_t>(first)] * weights_.pair_bytes;
     std::memset(s.x + shape_.in, 0, static_cast<std::size_t>(weights_.strips * kernels_.strip - shape_.in) * 4);
     for (std::int64_t row = 0; row < shape_.rows; ++row) {
       std::memcpy(s.x, memory.read<float>(refs_.source) + row * shape_.in, static_cast<std::size_t>(shape_.in) * 4);
       kernels_.strips({pairs, weights_.counts.data() + first * weights_.strips, weights_.strips, blocks, s.x, s.sums});
-      const std::int64_t to = row * shape_.out + output;
-      kernels_.finish({s.sums, bias == nullptr ? nullptr : bias + output, residual == nullptr ? nullptr : residual + to,
-                       memory.write<float>(refs_.output) + to, outputs, 0.0f, refs_.activation});
+      finish_outputs(kernels_, shape_, refs_, memory, row, output, outputs, s.sums);
     }
   }
 
