@@ -17,16 +17,26 @@ struct PackBlock {
   bool full;
 };
 
-inline PackBlock pack_block(const PackLines& lines, std::int64_t first, std::int64_t i) {
-  PackBlock block;
+// The numbers that all eight lanes have.
+struct PackBounds {
+  std::int64_t begin, end;
+};
+
+inline PackBounds pack_bounds(const PackLines& lines, std::int64_t first) {
+  PackBounds bounds{lines.begin[first], lines.end[first]};
+  for (int k = 1; k < 8; ++k) {
+    bounds.begin = lines.begin[first + k] > bounds.begin ? lines.begin[first + k] : bounds.begin;
+    bounds.end = lines.end[first + k] < bounds.end ? lines.end[first + k] : bounds.end;
+  }
+  return bounds;
+}
+
+inline void set_block(const PackLines& lines, PackBounds bounds, std::int64_t first, std::int64_t i, PackBlock& block) {
   block.first = first;
   block.i = i;
-  block.full = true;
-  for (int k = 0; k < 8; ++k) {
-    block.full = block.full && lines.begin[first + k] <= i && i + 8 <= lines.end[first + k];
-    block.starts[k] = lines.starts[first + k] + i;
-  }
-  if (block.full) return block;
+  block.full = bounds.begin <= i && i + 8 <= bounds.end;
+  for (int k = 0; k < 8; ++k) block.starts[k] = lines.starts[first + k] + i;
+  if (block.full) return;
   for (int k = 0; k < 8; ++k) {
     const std::int64_t begin = lines.begin[first + k] > i ? lines.begin[first + k] - i : 0;
     const std::int64_t end = lines.end[first + k] - i < 8 ? lines.end[first + k] - i : 8;
@@ -35,7 +45,6 @@ inline PackBlock pack_block(const PackLines& lines, std::int64_t first, std::int
     if (!any) block.starts[k] = 0;
     block.masks[k] = any ? eight_mask(begin, end) : eight_mask(0, 0);
   }
-  return block;
 }
 
 template <bool FULL>
@@ -72,16 +81,36 @@ void pack_rows(const float* source, std::int64_t row_step, std::int64_t rows, st
   }
 }
 
+// What is read of the lanes is worked out where it is read.
+void pack_channel(const PackLines& lines) {
+  for (std::int64_t first = 0; first < LANES; first += 8) {
+    const PackBounds bounds = pack_bounds(lines, first);
+    for (std::int64_t i = 0; i < lines.count; i += 8) {
+      PackBlock block;
+      set_block(lines, bounds, first, i, block);
+      float* const to = lines.packed + first;
+      block.full ? pack_eights<true>(lines, block, lines.source, to) : pack_eights<false>(lines, block, lines.source, to);
+    }
+  }
+}
+
 // Channel by channel, and all of its blocks at once, as they are in one page.
 void pack_lines(const PackLines& lines) {
+  if (lines.channels == 1) return pack_channel(lines);
   constexpr std::int64_t TOGETHER = 8;
   PackBlock blocks[TOGETHER];
-  const std::int64_t eights = (lines.count + 7) / 8;
-  const std::int64_t all = LANES / 8 * eights;
-  for (std::int64_t begin = 0; begin < all; begin += TOGETHER) {
-    const std::int64_t count = all - begin < TOGETHER ? all - begin : TOGETHER;
-    for (std::int64_t b = 0; b < count; ++b) {
-      blocks[b] = pack_block(lines, (begin + b) / eights * 8, (begin + b) % eights * 8);
+  std::int64_t first = 0;
+  std::int64_t i = 0;
+  PackBounds bounds = pack_bounds(lines, 0);
+  while (first < LANES) {
+    std::int64_t count = 0;
+    for (; count < TOGETHER && first < LANES; ++count) {
+      set_block(lines, bounds, first, i, blocks[count]);
+      i += 8;
+      if (i < lines.count) continue;
+      i = 0;
+      first += 8;
+      if (first < LANES) bounds = pack_bounds(lines, first);
     }
     const float* source = lines.source;
     float* packed = lines.packed;

@@ -34,7 +34,8 @@ void sparse_sums(const SparseTile& tile, const Index* index) {
     const auto take = [&](int k) {
       const std::int64_t vectors = static_cast<std::int64_t>(index[k]) * (LOOKED_UP ? 1 : COLUMNS);
       const float* const pixel = pixels + vectors * LANES;
-      const Vec weight = set(value[k]);
+      // With one vector there are ports enough for all loads.
+      const Vec weight = ROWS * COLUMNS > 1 ? broadcast(value + k) : set(value[k]);
       SECATEUR_UNROLL
       for (int r = 0; r < ROWS; ++r) {
         SECATEUR_UNROLL
