@@ -18,6 +18,7 @@ from secateur.benchmarking.machine import machine_record
 from secateur.benchmarking.result import Row
 from secateur.benchmarking.table import measurement_table
 from secateur.benchmarking.works import Work, work_from_files
+from secateur.cli.tables import print_whole
 from secateur.errors import ConfigurationError
 from secateur.storage import write_json
 
@@ -90,7 +91,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         for work in _works(arguments, folder, report):
             for threads in arguments.threads:
                 outcome = contest(work, engines, threads, timing, report)
-                console.print(measurement_table(outcome.rows))
+                print_whole(console, measurement_table(outcome.rows))
                 record.add(outcome)
     return 0 if all(row.latency is not None for row in record.rows if row.engine == SECATEUR.name) else 1
 

@@ -9,6 +9,7 @@ from typing import Any
 from rich.console import Console
 
 from secateur.cli.info import kernel_table, size_lines
+from secateur.cli.tables import print_whole
 from secateur.errors import ConfigurationError
 from secateur.storage import write_atomically
 
@@ -57,7 +58,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             measure=not arguments.no_measure,
         )
     program.save(target)
-    console.print(kernel_table(program, arguments.batch[0]))
+    print_whole(console, kernel_table(program, arguments.batch[0]))
+    console.print()
     for line in size_lines(program, target):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     return 0

@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from secateur.cli.tables import print_whole
 from secateur.errors import ConfigurationError
 from secateur.format.graph import Convolution, Linear
 from secateur.runtime.arrays import shape_text
@@ -41,7 +42,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         from secateur.report.tables import layer_table, summary  # noqa: PLC0415  # likewise
 
         record = read_result(path).record
-        console.print(layer_table(record))
+        print_whole(console, layer_table(record))
         console.print(summary(record), soft_wrap=True)
         return 0
     if path.is_file() and path.suffix == ".safetensors":
@@ -50,7 +51,8 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             "makes a compact file of weights"
         )
     program = load(path, batch=arguments.batch)
-    console.print(kernel_table(program, arguments.batch))
+    print_whole(console, kernel_table(program, arguments.batch))
+    console.print()
     for line in size_lines(program, path):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
     if arguments.why:
@@ -79,11 +81,11 @@ def kernel_table(program: Program, batch: int) -> Table:
         box=box.SIMPLE_HEAD,
         title=f"{f'batch {batch}' if symbolic else 'fixed batch'}, {program.isa}",
         title_justify="left",
-        # VGG-16's numbers fit 80 columns so, and where they do not, a name is folded before a number is cut.
-        padding=(0, 1, 0, 0),
-        pad_edge=False,
+        # So VGG-16's rows fit 80 columns.
+        padding=0,
+        show_edge=False,
     )
-    table.add_column("layer", overflow="fold", min_width=8)
+    table.add_column("layer", overflow="fold", max_width=24)
     table.add_column("weight", no_wrap=True)
     for column in ("kept %", "layout", "kB", "kernel", "us"):
         table.add_column(column, justify="left" if column in ("layout", "kernel") else "right", no_wrap=True)

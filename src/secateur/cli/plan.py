@@ -11,6 +11,7 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
+from secateur.cli.tables import print_whole
 from secateur.errors import ConfigurationError
 from secateur.networks import NETWORKS
 from secateur.recipes.data import ImageChoice, load_task
@@ -109,8 +110,8 @@ def show_plan(recipe: Recipe, arguments: argparse.Namespace, console: Console) -
         markup=False,
         soft_wrap=True,
     )
-    console.print(layers_table(found))
-    console.print(phases_table(found))
+    print_whole(console, layers_table(found))
+    print_whole(console, phases_table(found))
     for line in summary_lines(found):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 

@@ -17,6 +17,7 @@ from secateur.cli.model import add_model_arguments, with_model
 from secateur.cli.plan import add_plan_arguments, refuse_without_plan, show_plan
 from secateur.cli.progress import RunDisplay
 from secateur.cli.shipping import why_not_shipped
+from secateur.cli.tables import print_whole
 from secateur.cli.tensorboard import Scalars, check_installed
 from secateur.errors import ConfigurationError
 from secateur.networks import NETWORKS
@@ -166,7 +167,7 @@ def execute(recipe: Recipe, task: Task, arguments: argparse.Namespace, console: 
         )
         if scalars is not None:
             scalars.catch_up()  # with what was finished before, if nothing was trained now
-    console.print(layer_table(result.record))
+    print_whole(console, layer_table(result.record))
     console.print(summary(result.record), soft_wrap=True)
     console.print(
         f"result      {result.folder / 'result.json'}", highlight=False, markup=False, soft_wrap=True

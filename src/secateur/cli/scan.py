@@ -20,6 +20,7 @@ from secateur.analysis.sensitivity_file import scan_to_file
 from secateur.cli.model import add_argument_of_model, parse_arguments
 from secateur.cli.progress import RunDisplay
 from secateur.cli.run import add_data_arguments, find_recipe
+from secateur.cli.tables import print_whole
 from secateur.datasets import load_dataset
 from secateur.errors import CheckpointError, ConfigurationError, InterruptedRunError
 from secateur.networks import NETWORKS
@@ -124,7 +125,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             f"interrupted; the layers that were done are kept in {path}: run the same command again to "
             "continue"
         ) from error
-    console.print(sensitivity_table(found))
+    print_whole(console, sensitivity_table(found))
     for layer in found.layers:
         if layer.note:
             console.print(f"{layer.layer}: {layer.note}", highlight=False, markup=False, soft_wrap=True)
