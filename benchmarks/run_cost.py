@@ -1,0 +1,223 @@
+"""What many rounds, and taking up a run again, cost: ``python -m benchmarks.run_cost --json FILE``.
+
+Two things that could creep in unseen: a round that takes the longer the more came before it, and a run that
+takes minutes until it trains again. The first is measured on LeNet-300-100, where an epoch is short and
+overhead would show. The second on VGG-16 with its 138 million weights: a process is killed in its second
+round, and a new one started; what counts is the time from its start to the end of its first step, imports and
+the reading of the checkpoint included.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, final
+
+import torch
+from rich.console import Console
+
+from benchmarks.masks_cost import NETWORKS, ROOT, quickly_initialised
+from benchmarks.rows import Comparison, Duration, Row, table
+from secateur.datasets.images import ImageDataset
+from secateur.networks import LeNet300100
+from secateur.recipes.cut import DensityCut
+from secateur.recipes.driver import Observer, train_prune_retrain
+from secateur.recipes.plan import Plan
+from secateur.records import content_hash, provenance
+from secateur.storage import write_json
+from secateur.training.phase import Phase, Sgd
+from secateur.training.task import Task, image_task
+
+
+@final
+@dataclass(frozen=True)
+class Effort:
+    """How long to measure.
+
+    Attributes:
+        threads: Threads of the computation.
+        rounds: Of LeNet-300-100, an even number.
+        images: Training images of a round of it.
+        network: What is killed and taken up again.
+        pixels: Rows and columns of its images.
+        resumptions: How often.
+    """
+
+    threads: int = 2
+    rounds: int = 20
+    images: int = 20_000
+    network: str = "vgg-16"
+    pixels: int = 224
+    resumptions: int = 3
+
+
+def random_task(images: int, channels: int, pixels: int) -> Task:
+    """Images of random pixels, with labels of ten classes.
+
+    Args:
+        images: That train; a tenth as many, at least ten, validate and test.
+        channels: Of an image.
+        pixels: Its rows and columns.
+
+    Returns:
+        The task.
+    """
+    draw = torch.Generator().manual_seed(0)
+    others = max(10, images // 10)
+
+    def part(count: int) -> tuple[torch.Tensor, torch.Tensor]:
+        shape = (count, channels, pixels, pixels)
+        return torch.randint(256, shape, generator=draw, dtype=torch.uint8), torch.arange(count) % 10
+
+    data = ImageDataset(*part(images + others), *part(others), classes=10, source="random pixels")
+    return image_task(data, validation=others)
+
+
+def plan_of(rounds: int, batch: int) -> Plan:
+    """An epoch a round, a tenth of what is left cut in each.
+
+    Args:
+        rounds: How many.
+        batch: Images of a step.
+
+    Returns:
+        The plan.
+    """
+    phase = Phase(epochs=1, batch_size=batch, optimizer=Sgd(learning_rate=1e-4, momentum=0.9))
+    cut = DensityCut(density=0.9**rounds)
+    return Plan(dense=(phase,), cut=cut, rounds=rounds, retrain=(phase,))
+
+
+def rounds_cost(effort: Effort) -> Comparison:
+    """The rounds of a run's second half beside those of its first.
+
+    Args:
+        effort: How long to measure.
+
+    Returns:
+        Milliseconds of whole rounds: what is cut, trained, evaluated and kept.
+    """
+    began: list[float] = []
+    observer = Observer(on_stage=lambda *_: began.append(time.perf_counter()))
+    with tempfile.TemporaryDirectory() as folder:
+        task = random_task(effort.images, 1, 28)
+        plan = plan_of(effort.rounds + 1, 64)  # when the last begins, all that count have ended
+        train_prune_retrain(LeNet300100, task, plan, Path(folder) / "run", observer=observer)
+    spent = [1000 * (end - start) for start, end in itertools.pairwise(began[1:])]
+    half = effort.rounds // 2
+    return Comparison(
+        "lenet-300-100 round, last half beside first",
+        spent[half : 2 * half],
+        spent[:half],
+        limit=1.1,
+        note=f"{effort.rounds} rounds of an epoch of {effort.images} images, batch 64",
+    )
+
+
+def resuming_cost(effort: Effort) -> Duration:
+    """From a process's start to the end of its first step, of a run killed in its second round.
+
+    Args:
+        effort: How long to measure.
+
+    Returns:
+        Milliseconds of every resumption.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        command = [sys.executable, "-m", "benchmarks.run_cost", "--until-killed", folder]
+        command += ["--network", effort.network, "--pixels", str(effort.pixels)]
+        command += ["--threads", str(effort.threads)]
+        spent = []
+        for _ in range(1 + effort.resumptions):
+            began = time.time()
+            ended = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)  # noqa: S603  # our own
+            if ended.returncode != -signal.SIGKILL:
+                raise RuntimeError(f"{shlex.join(command)} was to be killed, found:\n{ended.stderr}")
+            spent.append(1000 * (float(ended.stdout) - began))
+        read = sum(file.stat().st_size for file in Path(folder).rglob("*.pt"))
+    return Duration(
+        f"resuming {effort.network} until its first step",
+        spent[1:],  # the first was no resumption
+        limit_ms=10_000,
+        note=f"from the process's start; {read / 1e9:.2f} GB of finished stages in the folder",
+    )
+
+
+def run_until_killed(folder: Path, network: str, pixels: int) -> None:
+    """Begin or take up a run, and be killed after the first step of its second round.
+
+    Args:
+        folder: Of the run.
+        network: Whose.
+        pixels: Rows and columns of its images.
+    """
+    stages: list[str] = []
+
+    def on_batch(*_: object) -> None:
+        if stages[-1] == "round-02":
+            print(time.time(), flush=True)
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    observer = Observer(on_stage=lambda name, *_: stages.append(name), on_batch=on_batch)
+    channels = 1 if network == "lenet-300-100" else 3
+    task = random_task(10, channels, pixels)
+    model = partial(quickly_initialised, NETWORKS[network])
+    train_prune_retrain(model, task, plan_of(2, 2), folder / "run", observer=observer)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure, print a table and write the result; see ``--help``."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--json", type=Path, metavar="FILE", help="where the result is written, if anywhere")
+    parser.add_argument("--threads", type=int, default=2, help="threads of the computation (2)")
+    parser.add_argument("--until-killed", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--network", default="vgg-16", help=argparse.SUPPRESS)
+    parser.add_argument("--pixels", type=int, default=224, help=argparse.SUPPRESS)
+    given = parser.parse_args(arguments)
+    torch.set_num_threads(given.threads)
+    if given.until_killed is not None:
+        run_until_killed(given.until_killed, given.network, given.pixels)
+        return
+    effort = Effort(threads=given.threads)
+    load = os.getloadavg()[0]
+    rows: list[Row] = [rounds_cost(effort), resuming_cost(effort)]
+    Console(width=120).print(table(rows))
+    if given.json is not None:
+        write_json(given.json, result(rows, effort, load))
+
+
+def result(rows: Sequence[Row], effort: Effort, load: float) -> dict[str, Any]:
+    """What is written to the file.
+
+    Args:
+        rows: What was measured.
+        effort: How long.
+        load: The machine's load average before the first measurement.
+
+    Returns:
+        JSON values.
+    """
+    settings = asdict(effort)
+    record = provenance(configuration_hash=content_hash(settings), seed=0, threads=effort.threads)
+    return {
+        "provenance": record.to_json(),
+        "command": "python -m benchmarks.run_cost --json benchmarks/results/run-cost.json",
+        "settings": settings,
+        "load_average_before": round(load, 2),
+        "rows": [row.to_json() for row in rows],
+    }
+
+
+if __name__ == "__main__":
+    main()
