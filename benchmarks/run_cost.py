@@ -2,9 +2,9 @@
 
 Two things that could creep in unseen: a round that takes the longer the more came before it, and a run that
 takes minutes until it trains again. The first is measured on LeNet-300-100, where an epoch is short and
-overhead would show. The second on VGG-16, 134 million weights with ten classes: a process is killed in its second
-round, and a new one started; what counts is the time from its start to the end of its first step, imports and
-the reading of the checkpoint included.
+overhead would show. The second on VGG-16, 134 million weights with ten classes: a process is killed where
+its second round begins, and a new one started; what counts is the time from its start until it is there
+again, imports and the reading of what is finished included.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def rounds_cost(effort: Effort) -> Comparison:
 
 
 def resuming_cost(effort: Effort) -> Duration:
-    """From a process's start to the end of its first step, of a run killed in its second round.
+    """From a process's start to where its run was killed, the beginning of the second round.
 
     Args:
         effort: How long to measure.
@@ -147,7 +147,7 @@ def resuming_cost(effort: Effort) -> Duration:
             spent.append(1000 * (float(ended.stdout) - began))
         read = sum(file.stat().st_size for file in Path(folder).rglob("*.pt"))
     return Duration(
-        f"resuming {effort.network} until its first step",
+        f"resuming {effort.network}, with reading",
         spent[1:],  # the first was no resumption
         limit_ms=10_000,
         note=f"from the process's start; {read / 1e9:.2f} GB of finished stages in the folder",
@@ -155,25 +155,23 @@ def resuming_cost(effort: Effort) -> Duration:
 
 
 def run_until_killed(folder: Path, network: str, pixels: int) -> None:
-    """Begin or take up a run, and be killed after the first step of its second round.
+    """Begin or take up a run, and be killed where its second round begins.
 
     Args:
         folder: Of the run.
         network: Whose.
         pixels: Rows and columns of its images.
     """
-    stages: list[str] = []
 
-    def on_batch(*_: object) -> None:
-        if stages[-1] == "round-02":
+    def on_stage(name: str, *_: object) -> None:
+        if name == "round-02":
             print(time.time(), flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    observer = Observer(on_stage=lambda name, *_: stages.append(name), on_batch=on_batch)
     channels = 1 if network == "lenet-300-100" else 3
     task = random_task(10, channels, pixels)
     model = partial(build_network, network, num_classes=10)
-    train_prune_retrain(model, task, plan_of(2, 2), folder / "run", observer=observer)
+    train_prune_retrain(model, task, plan_of(2, 2), folder / "run", observer=Observer(on_stage=on_stage))
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -31,7 +31,8 @@ from secateur.datasets import load_dataset
 from secateur.networks import NETWORKS, build_network
 from secateur.pruning.layers import select_weights
 from secateur.recipes.driver import train_prune_retrain
-from secateur.recipes.identity import describe
+from secateur.recipes.fitting import fresh_network
+from secateur.recipes.identity import describe, describe_network
 from secateur.recipes.plan import Plan
 from secateur.recipes.result import RunResult, read_result
 from secateur.recipes.run_folder import RunFolder
@@ -165,7 +166,8 @@ def run(network: str, method: str, seed: int, effort: Effort, task: Task, runs: 
     plan, name = plan_of(network, method, effort), f"{network}-{method}"
     folder = runs / f"{name}-seed{seed}"
     dense = Path("stages") / "dense.pt"
-    identity, _ = describe(lambda: build_network(network), task, plan, None, seed=seed, name=name)
+    about = describe_network(fresh_network(lambda: build_network(network)))
+    identity, _ = describe(about, task, plan, None, seed=seed, name=name)
     if not (folder / dense).exists():
         # Which network it is depends on the seed and on how it is trained, and on no method.
         for other in sorted(runs.glob(f"{network}-*-seed{seed}")):

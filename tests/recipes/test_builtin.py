@@ -11,7 +11,7 @@ from secateur.errors import ConfigurationError
 from secateur.networks import NETWORKS, build_network
 from secateur.recipes.builtin import RECIPES, builtin_recipe
 from secateur.recipes.cut import QualityCut
-from secateur.recipes.fitting import check_fits
+from secateur.recipes.fitting import check_fits, fresh_network
 from secateur.training.task import image_task
 from tests.recipes.test_forecast import density_of
 
@@ -34,7 +34,7 @@ def test_every_builtin_recipe_fits_its_network(name: str) -> None:
     images = torch.randint(0, 256, (30, *shape), generator=draw, dtype=torch.uint8)
     labels = torch.arange(30) % 10
     data = ImageDataset(images, labels, images, labels, 10, "noise")
-    network = partial(build_network, recipe.model, num_classes=10)
+    network = fresh_network(partial(build_network, recipe.model, num_classes=10))
     check_fits(recipe.plan, network, image_task(data, validation=10), 0, torch.device("cpu"))
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from secateur.errors import ConfigurationError, InterruptedRunError
-from secateur.recipes.fitting import check_arguments, check_fits
-from secateur.recipes.identity import agreed, describe
+from secateur.recipes.fitting import check_arguments, check_fits, fresh_network
+from secateur.recipes.identity import agreed, describe, describe_network
 from secateur.recipes.plan import Plan
 from secateur.recipes.price import Timer, program_milliseconds
 from secateur.recipes.result import RunResult, conclude
@@ -159,10 +159,13 @@ def _opened(
 ) -> Iterator[tuple[Stages, str]]:
     check_arguments(model, task, plan, settings)
     processes = join()
-    check_fits(plan, model, task, seed, processes.device)
+    network = fresh_network(model)
+    about = describe_network(network)  # as its function made it: the checks set rates of dropout
+    check_fits(plan, network, task, seed, processes.device)
+    structure = network.to("meta")  # without numbers, for what is kept to be checked against
     _check_processes(processes, task)
     count = processes.count
-    identity, digest = describe(model, task, plan, settings, seed=seed, name=name, processes=count)
+    identity, digest = describe(about, task, plan, settings, seed=seed, name=name, processes=count)
     path = Path(run_dir) if run_dir is not None else Path("runs") / f"{name}-{digest}-seed{seed}"
     with processes.noticing():
         processes.check_alike(
@@ -178,7 +181,7 @@ def _opened(
         if observer.on_folder is not None:
             observer.on_folder(path)
         with processes.noticing():
-            yield Stages(model, task, plan, folder, seed, observer, save_every), digest
+            yield Stages(model, structure, task, plan, folder, seed, observer, save_every), digest
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
             f"interrupted; what was done is kept in {path}, but for the last steps of the epoch under way: "

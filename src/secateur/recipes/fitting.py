@@ -66,23 +66,20 @@ def check_arguments(model: object, task: object, plan: object, settings: object)
         raise ConfigurationError(f"settings: expected JSON values, found {settings!r} ({error})") from error
 
 
-def check_fits(
-    plan: Plan, model: Callable[[], nn.Module], task: Task, seed: int, device: torch.device
-) -> None:
+def check_fits(plan: Plan, network: nn.Module, task: Task, seed: int, device: torch.device) -> None:
     """Refuse a plan that would fail only after an hour of training.
 
     Args:
         plan: What shall be done.
-        model: Makes the network.
+        network: An untrained one, from `fresh_network`; its rates of dropout are the plan's afterwards.
         task: What it shall be trained on.
         seed: The run's seed.
         device: What it is trained on.
 
     Raises:
-        ConfigurationError: The seed is negative, the function makes no fresh network, the network does not
-            take the task's images or give its classes, the device does not compute in a phase's precision,
-            the plan sets a dropout rate for a network without dropout, or a gradual cut is to be made while
-            all it cuts is frozen.
+        ConfigurationError: The seed is negative, the network does not take the task's images or give its
+            classes, the device does not compute in a phase's precision, the plan sets a dropout rate for a
+            network without dropout, or a gradual cut is to be made while all it cuts is frozen.
         UnreachableTargetError: The cut leaves a layer empty whatever its weights are.
         LayerSelectionError: A pattern of the plan matches nothing or claims a layer twice.
         UnsupportedModelError: The plan sweeps or compacts a network that cannot be traced, or the dropout
@@ -91,7 +88,6 @@ def check_fits(
     if seed < 0:
         raise ConfigurationError(f"the seed must be a whole number at or above 0, found {seed}")
     with seeded(seed, "check"):
-        network = _fresh_network(model)
         _refuse_frozen(network)
         chosen = weights_to_prune(network, None, plan.exclude or None)
         check_outputs(network, task.example(), task.classes)
@@ -125,8 +121,21 @@ def check_fits(
     ruled_dropouts(network, plan, task.image_shape)
 
 
-def _fresh_network(model: Callable[[], nn.Module]) -> nn.Module:
-    first, second = model(), model()
+def fresh_network(model: Callable[[], nn.Module]) -> nn.Module:
+    """An untrained network, of a function that makes a new one at every call.
+
+    Args:
+        model: The function; called with torch's generators seeded with 0, whatever the run's seed, so that
+            runs of several seeds are known to be of one network.
+
+    Returns:
+        The network.
+
+    Raises:
+        ConfigurationError: It makes something else, or the same one again.
+    """
+    with seeded(0, "initial weights"):
+        first, second = model(), model()
     if not isinstance(first, nn.Module):
         raise ConfigurationError(
             f"model: expected a function that makes a network, and it made {_kind(first)}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import platform
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,14 +14,13 @@ from torch import nn
 from secateur import __version__
 from secateur.recipes.plan import Plan
 from secateur.records import content_hash
-from secateur.training.seeding import seeded
 from secateur.training.task import Task
 
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def describe(
-    model: Callable[[], nn.Module],
+    network: Mapping[str, str],
     task: Task,
     plan: Plan,
     settings: Mapping[str, Any] | None,
@@ -33,7 +32,7 @@ def describe(
     """What a run is, and its configuration's name by content, which is the same for every seed.
 
     Args:
-        model: Makes the network.
+        network: From `describe_network`.
         task: What it is trained on.
         plan: What is done.
         settings: What else is on record.
@@ -48,7 +47,7 @@ def describe(
         "name": name,
         "plan": plan.model_dump(mode="json"),
         "settings": dict(settings or {}),
-        "network": describe_network(model),
+        "network": dict(network),
     }
     identity = {
         **configuration,
@@ -93,22 +92,19 @@ def _places(value: object, where: str) -> Iterator[tuple[str, object]]:
         yield where, value
 
 
-def describe_network(model: Callable[[], nn.Module]) -> dict[str, str]:
+def describe_network(network: nn.Module) -> dict[str, str]:
     """A network's class, structure and untrained weights, as JSON values.
 
     Args:
-        model: Makes the network; called with torch's generators seeded with 0, whatever the run's seed, so
-            that runs of several seeds are known to be of one network.
+        network: As its function made it.
 
     Returns:
         The class's path, the network's ``repr``, and a hash of its untrained state.
 
     Example:
-        >>> describe_network(lambda: nn.Linear(3, 2))["repr"]
+        >>> describe_network(nn.Linear(3, 2))["repr"]
         'Linear(in_features=3, out_features=2, bias=True)'
     """
-    with seeded(0, "initial weights"):
-        network = model()
     digest = hashlib.sha256()
     for name, tensor in network.state_dict().items():
         plain = tensor.detach().cpu().contiguous()

@@ -26,7 +26,7 @@ from secateur.recipes.run_folder import StageState
 from secateur.recipes.search import Choose, Found, search
 from secateur.recipes.shared_folder import SharedFolder
 from secateur.recipes.turns import cut_in_turn
-from secateur.training.checkpoint import load_into
+from secateur.training.checkpoint import check_state
 from secateur.training.distillation import Distillation, teach
 from secateur.training.evaluation import Evaluation, evaluate_together
 from secateur.training.loop import BatchObserver, EpochRecord, Progress, run_phases
@@ -64,6 +64,7 @@ class Stages:
 
     Args:
         model: Makes the untrained network.
+        structure: Such a network on PyTorch's ``meta`` device: names, shapes and types.
         task: What it is trained on.
         plan: What is done.
         folder: Where finished stages are kept.
@@ -73,6 +74,7 @@ class Stages:
     """
 
     model: ModelFactory
+    structure: nn.Module
     task: Task
     plan: Plan
     folder: SharedFolder
@@ -366,7 +368,8 @@ class Stages:
             rounds = self.plan.rounds if self.plan.target is None else self.plan.search.rounds
             self.observer.on_stage(name, number, rounds + 1, epochs, finished)
         state = self.folder.stage(name, make)
-        load_into(self.build(), state.model, f"{self.folder.path / 'stages' / name}.pt")
+        # (A network made for every stage that is there already took VGG-16 a second each.)
+        check_state(self.structure, state.model, f"{self.folder.path / 'stages' / name}.pt")
         self.folder.finished(state.history)
         return state
 

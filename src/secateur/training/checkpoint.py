@@ -272,6 +272,21 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
         source: Where the state comes from, for the message.
 
     Raises:
+        CheckpointError: As `check_state`.
+    """
+    check_state(model, state, source)
+    model.load_state_dict(dict(state))
+
+
+def check_state(model: nn.Module, state: Mapping[str, Tensor], source: str) -> None:
+    """Refuse a state that is not of a network, naming every tensor that differs.
+
+    Args:
+        model: The network, of which names, shapes and types count: it may be on PyTorch's ``meta`` device.
+        state: Tensors by name.
+        source: Where the state comes from, for the message.
+
+    Raises:
         CheckpointError: A tensor is missing, is too much, has another shape, holds integers for floating
             point numbers or the reverse, or a parameter is not finite.
     """
@@ -300,7 +315,6 @@ def load_into(model: nn.Module, state: Mapping[str, Tensor], source: str) -> Non
             f"{source} holds values that are not finite, in {', '.join(broken)}; give weights from before "
             "training went wrong"
         )
-    model.load_state_dict(dict(state))
 
 
 def _is_plain(name: object, value: object) -> bool:
