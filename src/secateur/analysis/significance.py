@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from secateur.errors import DataError
 
@@ -71,6 +71,8 @@ def error_interval(errors: NDArray[np.bool_]) -> Interval:
         (1.41, 1.91)
     """
     _check("error_interval: errors", errors, dimensions=(1,))
+    from scipy import stats  # noqa: PLC0415  # takes a second, and every run would begin with it
+
     result = stats.binomtest(int(errors.sum()), errors.size).proportion_ci(_CONFIDENCE, method="wilson")
     return Interval(100 * float(result.low), 100 * float(result.high))
 
@@ -134,7 +136,7 @@ def _bonett_price(worse: int, better: int, images: int) -> tuple[float, float]:
     p_worse, p_better = (worse + 1) / (images + 2), (better + 1) / (images + 2)
     centre = p_worse - p_better
     spread = math.sqrt((p_worse + p_better - centre**2) / (images + 2))
-    reach = float(stats.norm.ppf((1 + _CONFIDENCE) / 2)) * spread
+    reach = float(special.ndtri((1 + _CONFIDENCE) / 2)) * spread
     return centre - reach, centre + reach
 
 
@@ -182,7 +184,7 @@ def _crossed_reach(difference: NDArray[np.int8]) -> float:
     if combined == 0.0:
         return 0.0
     noise = ms_seed**2 / (seeds - 1) + ms_image**2 / (images - 1) + ms_rest**2 / ((seeds - 1) * (images - 1))
-    quantile = float(stats.t.ppf((1 + _CONFIDENCE) / 2, combined**2 / noise))
+    quantile = float(special.stdtrit(combined**2 / noise, (1 + _CONFIDENCE) / 2))
     return quantile * math.sqrt(combined / (seeds * images))
 
 
