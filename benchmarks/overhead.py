@@ -18,9 +18,8 @@ from rich.console import Console
 
 from benchmarks.contests import FULL, QUICK, Effort, epoch, masks, step_lenet, step_vgg
 from benchmarks.masks_cost import ROOT
-from benchmarks.rows import Row, table
+from benchmarks.rows import Row, record_of, table
 from secateur.errors import ConfigurationError
-from secateur.records import content_hash, provenance
 from secateur.storage import write_json
 
 PARTS: Mapping[str, Callable[[Effort], list[Row]]] = {
@@ -103,14 +102,7 @@ def result(
         JSON values.
     """
     settings = {"parts": list(parts), "effort": asdict(effort)}
-    record = provenance(configuration_hash=content_hash(settings), seed=0, threads=effort.threads)
-    return {
-        "provenance": record.to_json(),
-        "command": command,
-        "settings": settings,
-        "load_average_before": round(load, 2),
-        "rows": [row.to_json() for row in rows],
-    }
+    return record_of(rows, settings, command, effort.threads, load)
 
 
 def _command(given: argparse.Namespace) -> str:

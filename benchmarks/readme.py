@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -268,14 +267,15 @@ def _overhead(results: Path) -> str:
             f"{row['limit']}" if row["ratio"] is not None else f"{row['limit'] / 1000:.0f} s",
             "yes" if row["within"] else "**no**",
         )
-        for row in itertools.chain.from_iterable(each["rows"] for each in loaded)
+        for each in loaded
+        for row in each["rows"]
         if row["limit"] is not None
     ]
     if not rows:
         return ""
     return (
         "\nWhat pruning costs, as ratios to doing without it, measured side by side in one run (memory: "
-        "extra over the model's):\n\n"
+        "extra over the model's); what rounds and taking up a run cost, in another:\n\n"
         + _table(("measurement", "measured", "limit we set ourselves", "within"), rows)
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, final
 
@@ -12,6 +12,7 @@ from rich import box
 from rich.table import Table
 
 from secateur.benchmarking.statistics import median_interval
+from secateur.records import content_hash, provenance
 
 
 class Row(Protocol):
@@ -195,6 +196,31 @@ class Memory:
             within=self.within,
             note=self.note,
         ) | {"extra_bytes": list(self.extra_bytes), "reference_bytes": self.reference_bytes}
+
+
+def record_of(
+    rows: Sequence[Row], settings: Mapping[str, Any], command: str, threads: int, load: float
+) -> dict[str, Any]:
+    """What a benchmark of rows writes to its file.
+
+    Args:
+        rows: What was measured.
+        settings: How, as JSON values.
+        command: What was typed.
+        threads: Of the computation.
+        load: The machine's load average before the first measurement.
+
+    Returns:
+        JSON values.
+    """
+    record = provenance(configuration_hash=content_hash(settings), seed=0, threads=threads)
+    return {
+        "provenance": record.to_json(),
+        "command": command,
+        "settings": dict(settings),
+        "load_average_before": round(load, 2),
+        "rows": [row.to_json() for row in rows],
+    }
 
 
 def table(rows: Sequence[Row]) -> Table:

@@ -22,21 +22,20 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import final
 
 import numpy as np
 import torch
 from rich.console import Console
 
 from benchmarks.masks_cost import ROOT
-from benchmarks.rows import Comparison, Duration, Row, table
+from benchmarks.rows import Comparison, Duration, Row, record_of, table
 from secateur.datasets.images import ImageDataset
 from secateur.networks import LeNet300100, build_network
 from secateur.recipes.cut import DensityCut
 from secateur.recipes.driver import Observer, train_prune_retrain
 from secateur.recipes.plan import Plan
 from secateur.recipes.run_folder import map_stage
-from secateur.records import content_hash, provenance
 from secateur.storage import write_json
 from secateur.training.checkpoint import check_checkpoint
 from secateur.training.phase import Phase, Sgd
@@ -138,16 +137,9 @@ def resuming_cost(effort: Effort) -> Duration:
         Milliseconds of every resumption.
     """
     with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "-m", "benchmarks.run_cost", "--until-killed", folder]
-        command += ["--network", effort.network, "--pixels", str(effort.pixels)]
-        command += ["--threads", str(effort.threads)]
         spent, reading = [], []
         for _ in range(1 + effort.resumptions):
-            began = time.time()
-            ended = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)  # noqa: S603  # our own
-            if ended.returncode != -signal.SIGKILL:
-                raise RuntimeError(f"{shlex.join(command)} was to be killed, found:\n{ended.stderr}")
-            spent.append(1000 * (float(ended.stdout) - began))
+            spent.append(1000 * seconds_until_killed(Path(folder), effort))
             reading.append(1000 * seconds_to_read(Path(folder)))
         size = sum(file.stat().st_size for file in Path(folder).rglob("*.pt"))
     return Duration(
@@ -157,6 +149,28 @@ def resuming_cost(effort: Effort) -> Duration:
         note=f"from the process's start, {float(np.median(spent[1:])) / 1000:.1f} s less "
         f"{float(np.median(reading[1:])) / 1000:.1f} s of reading and checking {size / 1e9:.2f} GB",
     )
+
+
+def seconds_until_killed(folder: Path, effort: Effort) -> float:
+    """Start a process that begins the run, or takes it up, and is killed where its second round begins.
+
+    Args:
+        folder: Of the run.
+        effort: Of what network, and with how many threads.
+
+    Returns:
+        Seconds from its start until there.
+
+    Raises:
+        RuntimeError: It ended otherwise.
+    """
+    command = [sys.executable, "-m", "benchmarks.run_cost", "--until-killed", str(folder)]
+    command += ["--network", effort.network, "--pixels", str(effort.pixels), "--threads", str(effort.threads)]
+    began = time.time()
+    ended = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)  # noqa: S603  # our own
+    if ended.returncode != -signal.SIGKILL:
+        raise RuntimeError(f"{shlex.join(command)} was to be killed, found:\n{ended.stderr}")
+    return float(ended.stdout) - began
 
 
 def seconds_to_read(folder: Path) -> float:
@@ -214,29 +228,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     rows: list[Row] = [rounds_cost(effort), resuming_cost(effort)]
     Console(width=120).print(table(rows))
     if given.json is not None:
-        write_json(given.json, result(rows, effort, load))
-
-
-def result(rows: Sequence[Row], effort: Effort, load: float) -> dict[str, Any]:
-    """What is written to the file.
-
-    Args:
-        rows: What was measured.
-        effort: How long.
-        load: The machine's load average before the first measurement.
-
-    Returns:
-        JSON values.
-    """
-    settings = asdict(effort)
-    record = provenance(configuration_hash=content_hash(settings), seed=0, threads=effort.threads)
-    return {
-        "provenance": record.to_json(),
-        "command": "python -m benchmarks.run_cost --json benchmarks/results/run-cost.json",
-        "settings": settings,
-        "load_average_before": round(load, 2),
-        "rows": [row.to_json() for row in rows],
-    }
+        command = "python -m benchmarks.run_cost --json benchmarks/results/run-cost.json"
+        write_json(given.json, record_of(rows, asdict(effort), command, effort.threads, load))
 
 
 if __name__ == "__main__":

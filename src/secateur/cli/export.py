@@ -8,8 +8,7 @@ from typing import Any
 
 from rich.console import Console
 
-from secateur.cli.info import kernel_table, size_lines
-from secateur.cli.tables import print_whole
+from secateur.cli.info import print_program
 from secateur.errors import ConfigurationError
 from secateur.storage import write_atomically
 
@@ -58,10 +57,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             measure=not arguments.no_measure,
         )
     program.save(target)
-    print_whole(console, kernel_table(program, arguments.batch[0]))
-    console.print()
-    for line in size_lines(program, target):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    print_program(console, program, target, arguments.batch[0])
     return 0
 
 

@@ -51,10 +51,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
             "makes a compact file of weights"
         )
     program = load(path, batch=arguments.batch)
-    print_whole(console, kernel_table(program, arguments.batch))
-    console.print()
-    for line in size_lines(program, path):
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    print_program(console, program, path, arguments.batch)
     if arguments.why:
         for layer in program.kernels(arguments.batch):
             console.print(
@@ -64,6 +61,21 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
                 soft_wrap=True,
             )
     return 0
+
+
+def print_program(console: Console, program: Program, path: Path, batch: int) -> None:
+    """Say what a compact file holds: a table of its layers, and what it takes.
+
+    Args:
+        console: Where.
+        program: The network.
+        path: Its file.
+        batch: The batch size whose kernels are shown.
+    """
+    print_whole(console, kernel_table(program, batch))
+    console.print()
+    for line in size_lines(program, path):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 def kernel_table(program: Program, batch: int) -> Table:
