@@ -156,6 +156,22 @@ inline Vec finished(Vec x, Activation activation, Vec alpha, Vec beta) {
   return activated<KIND>(x, alpha, beta);
 }
 
+template <ActivationKind KIND>
+struct Kind {
+  static constexpr ActivationKind value = KIND;
+};
+
+// Calls run(Kind<...>) with a kind that `finished` knows.
+template <class Run>
+inline void for_kind(ActivationKind kind, Run run) {
+  switch (kind) {
+    case ActivationKind::none: return run(Kind<ActivationKind::none>{});
+    case ActivationKind::relu: return run(Kind<ActivationKind::relu>{});
+    case ActivationKind::clip: return run(Kind<ActivationKind::clip>{});
+    default: return run(Kind<ActivationKind::exp>{});
+  }
+}
+
 template <ActivationKind KIND, bool BIASES, bool RESIDUAL>
 void finish_as(const FinishLine& line) {
   const Vec bias = set(line.bias);
@@ -185,23 +201,17 @@ void finish_kind(const FinishLine& line) {
 }
 
 void finish_line(const FinishLine& line) {
-  switch (line.activation.kind) {
-    case ActivationKind::none: return finish_kind<ActivationKind::none>(line);
-    case ActivationKind::relu: return finish_kind<ActivationKind::relu>(line);
-    case ActivationKind::clip: return finish_kind<ActivationKind::clip>(line);
-    default: return finish_kind<ActivationKind::exp>(line);
-  }
+  for_kind(line.activation.kind, [&](auto kind) { finish_kind<decltype(kind)::value>(line); });
 }
 
 // Eight numbers of a lane, or the first of them.
 template <ActivationKind KIND, bool RESIDUAL>
 inline void finish_eight(const FinishLanes& lines, Eight sums, Eight bias, std::int64_t to, std::int64_t count) {
   const bool full = count >= 8;
-  const EightMask mask = full ? EightMask{} : eight_mask(0, count);
   Eight x = sums + bias;
   if constexpr (RESIDUAL) {
     const float* const residual = lines.residual + to;
-    x = x + (full ? load_eight(residual) : load_eight(residual, mask));
+    x = x + (full ? load_eight(residual) : load_eight(residual, eight_mask(0, count)));
   }
   if constexpr (KIND == ActivationKind::relu) {
     x = max(zero_eight(), x);
@@ -246,12 +256,7 @@ void finish_lanes_kind(const FinishLanes& lines) {
 }
 
 void finish_lanes(const FinishLanes& lines) {
-  switch (lines.activation.kind) {
-    case ActivationKind::none: return finish_lanes_kind<ActivationKind::none>(lines);
-    case ActivationKind::relu: return finish_lanes_kind<ActivationKind::relu>(lines);
-    case ActivationKind::clip: return finish_lanes_kind<ActivationKind::clip>(lines);
-    default: return finish_lanes_kind<ActivationKind::exp>(lines);
-  }
+  for_kind(lines.activation.kind, [&](auto kind) { finish_lanes_kind<decltype(kind)::value>(lines); });
 }
 
 // HEIGHT and WIDTH are zero where they are not known when this is compiled.
@@ -304,12 +309,7 @@ void pool_kind(const PoolBand& band) {
 }
 
 void pool_band(const PoolBand& band) {
-  switch (band.activation.kind) {
-    case ActivationKind::none: return pool_kind<ActivationKind::none>(band);
-    case ActivationKind::relu: return pool_kind<ActivationKind::relu>(band);
-    case ActivationKind::clip: return pool_kind<ActivationKind::clip>(band);
-    default: return pool_kind<ActivationKind::exp>(band);
-  }
+  for_kind(band.activation.kind, [&](auto kind) { pool_kind<decltype(kind)::value>(band); });
 }
 
 void pair_maxima(const float* upper, const float* lower, float* maxima, std::int64_t count) {

@@ -94,8 +94,10 @@ class BatchLinear final : public WeightedStep {
     lines.output = memory.write<float>(refs_.output);
     lines.activation = refs_.activation;
     for (std::int64_t vector = 0; vector < plan_.region_columns; ++vector) {
+      const std::int64_t first_row = rows * plan_.lane_images + vector * plan_.lanes;
+      if (first_row >= plan_.shape.images) return;
       for (std::int64_t lane = 0; lane < plan_.lanes; ++lane) {
-        const std::int64_t row = rows * plan_.lane_images + vector * plan_.lanes + lane;
+        const std::int64_t row = first_row + lane;
         to[lane] = row * plan_.shape.out_channels + first;
         counts[lane] = row < plan_.shape.images ? channels : 0;
       }
