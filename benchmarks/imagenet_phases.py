@@ -28,7 +28,7 @@ from torch import Tensor
 from benchmarks.measure import resident_bytes
 from secateur.cli.main import main as secateur
 from secateur.cli.shipping import eager_timer
-from secateur.compiler.tuning import in_turns
+from secateur.compiler.turns import in_turns
 from secateur.errors import ConfigurationError
 from secateur.export import TrainedNetwork, network_of_run
 from secateur.networks import NETWORKS, build_network
@@ -161,7 +161,8 @@ def benchmark_row(run: Path, file: Path, picture: Tensor) -> dict[str, float]:
 
     dense, threads = network_of_run(run, dense=True).module, torch.get_num_threads()
     torch.set_num_threads(1)
-    times = in_turns({"pytorch_dense": eager_timer(dense, picture), "secateur": compact})
+    contenders = {"pytorch_dense": eager_timer(dense, picture), "secateur": compact}
+    times = {name: timed.again for name, timed in in_turns(contenders).items()}
     torch.set_num_threads(threads)
     before, after = (run / "dense.safetensors").stat().st_size, file.stat().st_size
     return {

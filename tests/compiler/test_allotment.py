@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from secateur.compiler.allotment import Measured, allotments, within_memory
+from secateur.compiler.allotment import Measured, within_memory
 
 KERNELS = ("sparse_columns", "panel_columns", "winograd", "winograd4")
 layers = st.dictionaries(
@@ -71,17 +73,6 @@ def test_the_reading_of_filters_costs() -> None:
 
 def test_what_a_cache_keeps_is_not_read_from_memory() -> None:
     layer = Measured({"winograd4": 1000.0, "winograd": 1001.0}, 4_000_000, 1.0)
-    assert allotments({"conv": layer}, 0) == [{"conv": "winograd"}, {"conv": "winograd4"}]
-    # The limit holds for either.
-    layer = Measured({"winograd4": 1000.0, "sparse_columns": 1001.0}, 4_000_000, 0.3)
-    assert allotments({"conv": layer}, 1e6) == [{"conv": "sparse_columns"}]
-
-
-@given(layers, st.floats(0, 4e7))
-def test_layers_are_cold_or_warm_together(found: dict[str, Measured], limit: float) -> None:
-    cold, *warm = allotments(found, limit)
-    assert cold == within_memory(found, limit)
-    assert len(warm) <= 1
-    for kernels in warm:
-        assert kernels != cold
-        assert taken(found, kernels) <= max(limit, taken(found, cold))
+    assert layer.cheapest == "winograd"
+    assert replace(layer, cold=False).cheapest == "winograd4"
+    assert replace(layer, cold=False).least == 1000.0

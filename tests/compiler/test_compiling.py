@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from secateur.compiler import tuning
 from secateur.compiler.compiling import examples_at, packed
 from secateur.compiler.reading import load_network, onnx_of_module
 from secateur.compiler.remembering import default_cache, read_times, write_times
-from secateur.compiler.tuning import in_turns
+from secateur.compiler.turns import Timed
 from secateur.errors import ConfigurationError, InputError, StorageError, UnsupportedModelError
 from secateur.format.graph import Batch, Graph, Value
 
@@ -250,59 +250,9 @@ def test_times_are_remembered_for_inputs_as_sparse_and_for_no_others(tmp_path: P
     torch.manual_seed(0)
     layer, cache = nn.Linear(64, 64), tmp_path / "kernels.json"
     images = torch.randn(1, 64)
-    for share, known in ((0.1, 1), (0.12, 1), (0.5, 2)):
+    for share, known in ((0.1, 2), (0.12, 2), (0.5, 4)):  # each cold and warm
         sc.compile(layer, images * (torch.arange(64) < share * 64), cache=cache)
         assert len(read_times(cache)) == known
-
-
-def test_contenders_take_turns_and_the_hopeless_are_let_go() -> None:
-    turns: list[str] = []
-
-    def contender(name: str, nanoseconds: int) -> object:
-        def run(times: int) -> list[int]:
-            turns.append(name)
-            return [nanoseconds] * times
-
-        return run
-
-    found = in_turns({"a": contender("a", 2000), "b": contender("b", 1000), "c": contender("c", 9000)})  # type: ignore[dict-item]
-    assert found == {"a": 2.0, "b": 1.0, "c": 9.0}
-    assert turns == ["a", "a", "b", "b", "c", "c", "a", "b", "c", *["a", "b"] * 6]
-
-
-def test_one_disturbed_run_does_not_let_a_contender_go() -> None:
-    runs = 0
-
-    def disturbed(times: int) -> list[int]:
-        nonlocal runs
-        runs += 1
-        return [9000 if runs <= 2 else 1000] * times
-
-    found = in_turns({"disturbed": disturbed, "calm": lambda times: [2000] * times})
-    assert found == {"disturbed": 1.0, "calm": 2.0}
-
-
-def test_a_minute_of_noise_does_not_choose_the_kernel() -> None:
-    # Two of three runs of the faster one are disturbed, and of the other one none.
-    def noisy(times: int) -> list[int]:
-        return [1000 if run % 3 == 0 else 4000 for run in range(times)]
-
-    found = in_turns({"noisy": noisy, "calm": lambda times: [1100] * times})
-    assert found == {"noisy": 1.0, "calm": 1.1}
-
-
-def test_those_close_to_the_best_are_timed_again() -> None:
-    turns: list[str] = []
-
-    def contender(name: str, nanoseconds: int) -> Callable[[int], list[int]]:
-        def run(times: int) -> list[int]:
-            turns.append(name)
-            return [nanoseconds] * times
-
-        return run
-
-    in_turns({"a": contender("a", 1000), "b": contender("b", 1100), "c": contender("c", 2000)}, rounds=2)
-    assert turns[6:] == [*["a", "b", "c"] * 2, *["a", "b"] * 2]
 
 
 def test_compiling_onnx_needs_no_torch(exported: Path) -> None:
@@ -355,9 +305,9 @@ def test_a_kernel_that_was_asked_for_runs_and_is_saved(
 def test_both_orders_of_a_weight_take_turns(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     asked: list[int] = []
 
-    def counted(contenders: Mapping[Any, Any]) -> dict[Any, float]:
+    def counted(contenders: Mapping[Any, Any]) -> dict[Any, Timed]:
         asked.append(len({key for key, _ in contenders}))
-        return dict.fromkeys(contenders, 1.0)
+        return dict.fromkeys(contenders, Timed(1.0, 1.0))
 
     monkeypatch.setattr(tuning, "in_turns", counted)
     layer = nn.Linear(64, 64)
@@ -379,31 +329,54 @@ def test_kernels_that_are_new_are_measured(exported: Path, tmp_path: Path) -> No
     assert "gone" not in cache.read_text()
 
 
-def test_what_a_cache_may_keep_is_decided_by_the_whole_network(tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    layer, cache = nn.Conv2d(16, 16, 3, padding=1), tmp_path / "kernels.json"
+@pytest.mark.parametrize(
+    ("layer", "example", "cold", "warm"),
+    [
+        # 36 kB of filters or 16: the larger ones win where they are not read from memory, and only there.
+        (
+            nn.Conv2d(16, 16, 3, padding=1),
+            torch.ones(1, 16, 12, 12),
+            {"winograd4": 100.0, "winograd": 100.5},
+            {"winograd4": 100.0, "winograd": 100.5},
+        ),
+        # Two orders of a weight.
+        (
+            nn.Linear(64, 64),
+            torch.ones(1, 64),
+            {"outputs": 1.0, "inputs": 2.0},
+            {"outputs": 2.0, "inputs": 1.0},
+        ),
+    ],
+    ids=["filters", "orders"],
+)
+def test_what_a_cache_may_keep_is_decided_by_the_whole_network(
+    layer: nn.Module, example: torch.Tensor, cold: dict[str, float], warm: dict[str, float], tmp_path: Path
+) -> None:
+    cache = tmp_path / "kernels.json"
+    if isinstance(layer, nn.Linear):
+        nn.init.sparse_(layer.weight, 0.9)
 
     def compiled() -> str:
-        (only,) = sc.compile(layer, torch.ones(1, 16, 12, 12), threads=1, cache=cache).kernels()
+        (only,) = sc.compile(layer, example, threads=1, cache=cache).kernels()
         return only.kernel
 
     compiled()
-    content = json.loads(cache.read_text())
-    ((key, times),) = ((key, times) for key, times in content["microseconds"].items() if "Conv" in key)
-    # 36 kB of filters or 16: the larger ones win where they are not read from memory, and only there.
-    content["microseconds"] = {key: {**dict.fromkeys(times, 900.0), "winograd4": 100.0, "winograd": 100.5}}
-    cache.write_text(json.dumps(content))
+    known = {
+        key: {kernel: (warm if key.startswith("warm ") else cold).get(kernel, 900.0) for kernel in times}
+        for key, times in read_times(cache).items()
+        if not key.startswith("network ")
+    }
+    write_times(cache, known)
     chosen = compiled()
-    content = json.loads(cache.read_text())
-    (network,) = content["microseconds"].keys() - {key}
-    both = content["microseconds"][network]
-    assert chosen in ("winograd", "winograd4")
+    (network,) = read_times(cache).keys() - known.keys()
+    both = read_times(cache)[network]
+    assert chosen in cold
     assert len(both) == 2
     slower = max(both, key=both.__getitem__)
-    both[slower] = 0.001
-    cache.write_text(json.dumps(content))
-    assert {chosen, compiled()} == {"winograd", "winograd4"}
-    assert json.loads(cache.read_text()) == content  # nothing was measured again
+    expected = {**known, network: {**both, slower: 0.001}}
+    write_times(cache, expected)
+    assert {chosen, compiled()} == cold.keys()
+    assert read_times(cache) == expected  # nothing was measured again
 
 
 @pytest.mark.parametrize(

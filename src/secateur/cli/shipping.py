@@ -11,7 +11,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from secateur.compiler.compiling import compile as compile_network
-from secateur.compiler.tuning import in_turns
+from secateur.compiler.turns import in_turns
 from secateur.errors import UnsupportedModelError
 from secateur.export import network_of_run
 
@@ -35,12 +35,11 @@ def ship(folder: Path, image: Tensor, console: Console) -> None:
     program = compile_network(pruned.module, image)
     program.save(folder / NAME)
     pixels = image.numpy()
-    times = in_turns(
-        {
-            "before": eager_timer(dense.module, image),
-            "after": lambda repeats: [_timed(lambda: program(pixels)) for _ in range(repeats)],
-        }
-    )
+    contenders = {
+        "before": eager_timer(dense.module, image),
+        "after": lambda repeats: [_timed(lambda: program(pixels)) for _ in range(repeats)],
+    }
+    times = {name: timed.again for name, timed in in_turns(contenders).items()}
     before, after = (folder / "dense.safetensors").stat().st_size, (folder / NAME).stat().st_size
     for line in (
         f"file        {before / 1e3:,.1f} kB -> {after / 1e3:,.1f} kB   {before / after:.1f}x smaller",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import final
 
 # Outputs a side of what each transformed filter computes at once: (side + taps - 1)^2 products stand for the
@@ -23,7 +23,7 @@ class Measured:
     """A layer whose kernels were timed.
 
     Attributes:
-        microseconds: By kernel, with the layer's numbers in the caches.
+        microseconds: By kernel.
         dense_bytes: What its weight takes as a dense float32 array.
         density: The fraction of it that is not zero, 0..1.
         taps: Weights a side of its filters.
@@ -45,6 +45,11 @@ class Measured:
         """The kernel of the least cost."""
         return min(self.microseconds, key=self.cost)
 
+    @property
+    def least(self) -> float:
+        """What that costs."""
+        return self.cost(self.cheapest)
+
     def extra_bytes(self, kernel: str) -> float:
         """Memory that a kernel takes for filters which pruning made small; 0 for those that keep them so."""
         return self.filter_bytes(kernel) if self.density < _PRUNED_BELOW else 0.0
@@ -54,31 +59,6 @@ class Measured:
         if kernel not in _TRANSFORMED:
             return 0.0
         return self.dense_bytes * (_TRANSFORMED[kernel] + self.taps - 1) ** 2 / self.taps**2
-
-
-def allotments(layers: Mapping[str, Measured], limit: float) -> list[dict[str, str]]:
-    """The kernels that may be the best of a network: which are depends on what a cache keeps between calls.
-
-    Args:
-        layers: Those that were timed, by name.
-        limit: Bytes for transformed filters, at least 0.
-
-    Returns:
-        A kernel by layer name as if transformed filters were read from main memory, and as if they were not,
-        where that is another one. (To decide between them by the bytes of weights and filters failed: a layer
-        near to the border ran in 1.7 times the time of the best kernel.)
-
-    Example:
-        >>> layer = Measured({"winograd4": 99.0, "sparse_columns": 100.0}, dense_bytes=1_000_000, density=0.3)
-        >>> allotments({"conv": layer}, 4e6)
-        [{'conv': 'sparse_columns'}, {'conv': 'winograd4'}]
-    """
-    found: list[dict[str, str]] = []
-    for cold in (True, False):
-        kernels = within_memory({name: replace(layer, cold=cold) for name, layer in layers.items()}, limit)
-        if kernels not in found:
-            found.append(kernels)
-    return found
 
 
 def within_memory(layers: Mapping[str, Measured], limit: float) -> dict[str, str]:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import prod
-from typing import Any, TypeVar
+from typing import Any, final
 
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.compiler.allotment import Measured, allotments
+from secateur.compiler.allotment import Measured, within_memory
+from secateur.compiler.turns import in_turns
 from secateur.format.graph import Convolution, Graph, Linear, Value, resolve
 from secateur.format.layouts import Order, PackedWeight
 from secateur.format.model import KernelChoice, Model
@@ -20,17 +21,7 @@ from secateur.runtime.program import Program
 
 Times = Mapping[str, float]  # kernel -> microseconds
 WeightedNode = Convolution | Linear
-Name = TypeVar("Name")
 
-# Rounds of short bursts: long enough for the clock, short enough to be interleaved.
-_ROUNDS = 7
-# As many again for those this near to the best, which a noisy minute might have put in the wrong order.
-_CLOSE = 1.2
-_BURST_SECONDS = 2e-3
-_MAX_REPEATS = 50
-# A kernel this much slower than the best is timed once more, as a neighbour may have had its core, and then
-# no longer.
-_HOPELESS = 3.0
 # A linear layer above this density is not worth trying by columns.
 _COLUMNS_BELOW = 0.7
 # Of the packed weights' bytes. Convolutions are packed anew when a file is loaded, linear layers stay in it:
@@ -38,6 +29,48 @@ _COLUMNS_BELOW = 0.7
 _TRANSFORMED_SHARE = 0.5
 # Bytes that count for nothing beside those of a process.
 _NEGLIGIBLE = 4_000_000
+
+
+@final
+@dataclass(frozen=True)
+class _Packed:
+    """A layer's weight in one order.
+
+    Attributes:
+        name: Of the weight.
+        weight: Packed.
+        cold: Its times where the weights of other layers have been in the caches meanwhile.
+        warm: Its times where the caches have kept it from one call to the next.
+    """
+
+    name: str
+    weight: PackedWeight
+    cold: Measured
+    warm: Measured
+
+
+@final
+@dataclass(frozen=True)
+class _Candidate:
+    """What may be the fastest network.
+
+    Attributes:
+        model: Its weights in the orders meant.
+        kernels: By layer.
+    """
+
+    model: Model
+    kernels: Mapping[str, str]
+
+    @property
+    def name(self) -> str:
+        orders = {name: weight.order for name, weight in self.model.weights.items()}
+        return content_hash({"kernels": self.kernels, "orders": orders})
+
+
+# All layers of a network are in the same one. (To decide between them by the bytes of weights and filters
+# failed: a layer near to the border ran in 1.7 times the time of the best kernel.)
+_STATES: Sequence[Callable[[_Packed], Measured]] = (lambda each: each.cold, lambda each: each.warm)
 
 
 def tuned(
@@ -52,7 +85,7 @@ def tuned(
     """Time the kernels of every weighted layer and let the model keep the best that fit into memory.
 
     Filters that Winograd's kernels transform may take half the bytes of all packed weights, or 4 MB. Where
-    it matters whether a cache keeps them from one call to the next, the whole network is timed both ways.
+    it matters whether a cache keeps weights from one call to the next, the whole network is timed both ways.
 
     Args:
         model: Graph and packed weights.
@@ -68,33 +101,30 @@ def tuned(
         The model with one more kernel choice, and perhaps with some weights in another order.
     """
     reaching = _reaching_layers(model, inputs, threads)
-    measured: dict[str, Measured] = {}
-    microseconds: dict[str, Times] = {}
-    weights = dict(model.weights)
-    keys: list[str] = []
     isa = Program(model, threads=threads).isa
+    timed: dict[str, list[_Packed]] = {}
+    keys: list[str] = []
     for node in _weighted(model.graph):
-        orders = _orders(node, weights[node.weight]) if node.name in reorder else [weights[node.weight]]
-        layers = [_alone(model, node, weight, batch) for weight in orders]
+        weight = model.weights[node.weight]
+        orders = _orders(node, weight) if node.name in reorder else [weight]
+        layers = [_alone(model, node, each, batch) for each in orders]
         found = [layer_key(node, layer, reaching[node.source], isa=isa, threads=threads) for layer in layers]
         given = [reaching[name] for name in layers[0].graph.inputs]
         _measure(layers, node, found, given, threads, remembered)
         keys += found
-        # The fastest last: of a kernel that runs both orders, its time is the one that is told.
-        ranked = sorted(zip(found, orders, strict=True), key=lambda each: -min(remembered[each[0]].values()))
-        microseconds[node.name] = {
-            kernel: us for each, _ in ranked for kernel, us in remembered[each].items()
+        timed[node.name] = _packed(node, orders, found, remembered)
+    chosen = _fastest([_cheapest(model, timed, each) for each in _STATES], keys, inputs, threads, remembered)
+    # The chosen order last: of a kernel that runs both, its time is the one that is told.
+    microseconds = {
+        name: {
+            kernel: us
+            for each in sorted(orders, key=lambda each: each.weight in chosen.model.weights.values())
+            for kernel, us in each.cold.microseconds.items()
         }
-        key, weight = ranked[-1]
-        weights[node.weight] = weight
-        dense = prod(weight.shape)
-        taps = weight.shape[-1] if isinstance(node, Convolution) else 1
-        measured[node.name] = Measured(remembered[key], 4 * dense, weight.entries / dense, taps)
-    limit = max(_TRANSFORMED_SHARE * sum(weight.nbytes for weight in weights.values()), _NEGLIGIBLE)
-    model = replace(model, weights=weights)
-    kernels = _fastest(model, allotments(measured, limit), keys, inputs, threads, remembered)
-    choice = KernelChoice(isa, cpu_name(), batch, threads, kernels, microseconds)
-    return replace(model, choices=(*model.choices, choice))
+        for name, orders in timed.items()
+    }
+    choice = KernelChoice(isa, cpu_name(), batch, threads, chosen.kernels, microseconds)
+    return replace(chosen.model, choices=(*model.choices, choice))
 
 
 def layer_key(node: WeightedNode, layer: Model, reaching: NDArray[Any], *, isa: str, threads: int) -> str:
@@ -133,78 +163,54 @@ def layer_key(node: WeightedNode, layer: Model, reaching: NDArray[Any], *, isa: 
     )
 
 
-def in_turns(
-    contenders: Mapping[Name, Callable[[int], Sequence[int]]], *, rounds: int = _ROUNDS
-) -> dict[Name, float]:
-    """Lower quartiles of contenders that take turns, so that what disturbs one disturbs all.
+def _packed(
+    node: WeightedNode, weights: Sequence[PackedWeight], keys: Sequence[str], remembered: Mapping[str, Times]
+) -> list[_Packed]:
+    taps = weights[0].shape[-1] if isinstance(node, Convolution) else 1
+    dense = prod(weights[0].shape)
+    return [
+        _Packed(
+            node.weight,
+            weight,
+            cold=Measured(remembered[key], 4 * dense, weight.entries / dense, taps),
+            warm=Measured(remembered[_warm(key)], 4 * dense, weight.entries / dense, taps, cold=False),
+        )
+        for key, weight in zip(keys, weights, strict=True)
+    ]
 
-    A disturbance only ever adds time, and on a shared machine more than half of all runs may be disturbed: by
-    medians the kernel chosen was once 1.4 times slower than the best.
 
-    Args:
-        contenders: By name, functions that run something some times and return nanoseconds a time.
-        rounds: How many turns each has, at least 1.
-
-    Returns:
-        Microseconds by name; of those that fell far behind twice, by these two runs.
-
-    Example:
-        >>> in_turns({"a": lambda times: [1000] * times, "b": lambda times: [2000] * times})
-        {'a': 1.0, 'b': 2.0}
-    """
-    samples: dict[Name, list[int]] = {}
-    repeats: dict[Name, int] = {}
-    for name, run in contenders.items():
-        run(1)  # the first run touches memory for the first time
-        first = list(run(1))
-        samples[name] = first
-        repeats[name] = max(1, min(_MAX_REPEATS, int(_BURST_SECONDS * 1e9 / max(first[0], 1))))
-    best = min(min(each) for each in samples.values())
-    for turn in range(rounds):
-        for name, run in contenders.items():
-            hopeless = min(samples[name]) > _HOPELESS * best
-            if hopeless and turn == 0:
-                samples[name] += run(1)
-            elif not hopeless:
-                samples[name] += run(repeats[name])
-            best = min(best, *samples[name])
-    found = {name: _lower_quartile(each) for name, each in samples.items()}
-    close = [name for name in contenders if found[name] <= _CLOSE * min(found.values())]
-    if len(close) > 1:
-        for _ in range(rounds):
-            for name in close:
-                samples[name] += contenders[name](repeats[name])
-        found |= {name: _lower_quartile(samples[name]) for name in close}
-    return {name: time / 1e3 for name, time in found.items()}
+def _cheapest(
+    model: Model, layers: Mapping[str, Sequence[_Packed]], state: Callable[[_Packed], Measured]
+) -> _Candidate:
+    """Every layer in the order and with the kernel that are best in a state of the caches."""
+    best = {name: min(orders, key=lambda each: state(each).least) for name, orders in layers.items()}
+    weights = {**model.weights, **{each.name: each.weight for each in best.values()}}
+    limit = max(_TRANSFORMED_SHARE * sum(weight.nbytes for weight in weights.values()), _NEGLIGIBLE)
+    kernels = within_memory({name: state(each) for name, each in best.items()}, limit)
+    return _Candidate(replace(model, weights=weights), kernels)
 
 
 def _fastest(
-    model: Model,
-    candidates: Sequence[Mapping[str, str]],
+    candidates: Sequence[_Candidate],
     layers: Sequence[str],
     inputs: Sequence[NDArray[Any]],
     threads: int,
     remembered: dict[str, dict[str, float]],
-) -> Mapping[str, str]:
-    """The kernels with which the whole network takes the least time."""
-    if len(candidates) == 1:
+) -> _Candidate:
+    """The one with which the whole network takes the least time, run after run."""
+    named = {each.name: each for each in candidates}
+    if len(named) == 1:
         return candidates[0]
-    named = {content_hash(kernels): kernels for kernels in candidates}
     # Named by its layers: the same layers in another order take as long.
     key = f"network {content_hash({'layers': list(layers)})}"
     if set(remembered.get(key, ())) != set(named):
-        remembered[key] = in_turns(
-            {
-                name: Program(model, threads=threads, kernels=kernels).timer(inputs, threads)
-                for name, kernels in named.items()
-            }
-        )
+        contenders = {
+            name: Program(each.model, threads=threads, kernels=each.kernels).timer(inputs, threads)
+            for name, each in named.items()
+        }
+        remembered[key] = {name: timed.again for name, timed in in_turns(contenders).items()}
     times = remembered[key]
     return named[min(times, key=times.__getitem__)]
-
-
-def _lower_quartile(samples: list[int]) -> float:
-    return float(np.quantile(samples, 0.25))
 
 
 def _weighted(graph: Graph) -> list[WeightedNode]:
@@ -265,13 +271,23 @@ def _measure(
     All orders take part in the same turns: one after the other, a noisy second chose between them.
     """
     kernels = [Program(layer, threads=threads).candidates(node.name) for layer in layers]
-    if all(set(remembered.get(key, ())) == set(names) for key, names in zip(keys, kernels, strict=True)):
+    if all(
+        set(remembered.get(each, ())) == set(names)
+        for key, names in zip(keys, kernels, strict=True)
+        for each in (key, _warm(key))
+    ):
         return
     contenders = {
         (key, kernel): Program(layer, threads=threads, kernels={node.name: kernel}).timer(given, threads)
         for key, layer, names in zip(keys, layers, kernels, strict=True)
         for kernel in names
     }
-    remembered.update({key: {} for key in keys})
-    for (key, kernel), microseconds in in_turns(contenders).items():
-        remembered[key][kernel] = microseconds
+    remembered.update({each: {} for key in keys for each in (key, _warm(key))})
+    for (key, kernel), timed in in_turns(contenders).items():
+        remembered[key][kernel] = timed.microseconds
+        remembered[_warm(key)][kernel] = timed.again
+
+
+def _warm(key: str) -> str:
+    """The name of a layer's times with its own numbers in the caches."""
+    return f"warm {key}"
