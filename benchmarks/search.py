@@ -17,7 +17,7 @@ import shutil
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -270,12 +270,13 @@ def _plan(shared: Mapping[str, Any], **more: Any) -> Plan:
     return Plan.model_validate({**shared, **more})
 
 
-def _command(network: str, found: Mapping[str, Mapping[int, RunResult]], path: Path) -> str:
+def _command(network: str, effort: Effort, found: Mapping[str, Mapping[int, RunResult]], path: Path) -> str:
     seeds = sorted({seed for by_seed in found.values() for seed in by_seed})
     # A published result names no folders of the machine it was made on.
     name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
-    words = ["--network", network, "--seeds", *map(str, seeds), "--methods", *found, "--json", str(name)]
-    return f"python -m benchmarks.search --data DIR {' '.join(words)}"
+    compression = [] if effort == EFFORTS[network] else ["--compression", f"{effort.compression:g}"]
+    words = [network, *compression, "--seeds", *map(str, seeds), "--methods", *found, "--json", str(name)]
+    return f"python -m benchmarks.search --data DIR --network {' '.join(words)}"
 
 
 def write_summary(path: Path, network: str, runs: Path, task: Task, effort: Effort) -> None:
@@ -291,7 +292,7 @@ def write_summary(path: Path, network: str, runs: Path, task: Task, effort: Effo
                 spent.setdefault(method, {})[seed] = passes(found[method][seed], task, plan)
     settings = {"network": network, "effort": asdict(effort)}
     content = {
-        "command": _command(network, found, path.resolve()),
+        "command": _command(network, effort, found, path.resolve()),
         "settings": settings,
         "provenance": provenance(
             configuration_hash=content_hash(settings), seed=0, threads=torch.get_num_threads()
@@ -323,22 +324,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--runs", type=Path, default=Path("runs") / "search", help="where the run folders lie"
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the summary goes, if anywhere")
+    parser.add_argument(
+        "--compression", type=float, help="weights before / after; its runs lie in a folder of their own"
+    )
     parser.add_argument("--threads", type=int, default=1)
     given = parser.parse_args(arguments)
     torch.set_num_threads(given.threads)
-    effort = EFFORTS[given.network]
+    effort, runs = EFFORTS[given.network], given.runs
+    if given.compression is not None:
+        effort, runs = replace(effort, compression=given.compression), runs / f"{given.compression:g}x"
     task = image_task(load_dataset("mnist", given.data), validation=5000, shift=1)
     for seed in given.seeds:
         for method in given.methods:
-            result = run(given.network, method, seed, effort, task, given.runs)
+            result = run(given.network, method, seed, effort, task, runs)
             print(
                 f"{given.network} seed {seed} {method:<20} {result.compression:6.1f}x  "
                 f"dense {result.dense_error:.2f} %  pruned {result.pruned_error:.2f} %",
                 flush=True,
             )
             if given.json is not None:
-                with FileLock(given.runs / ".summary.lock"):
-                    write_summary(given.json, given.network, given.runs, task, effort)
+                with FileLock(runs / ".summary.lock"):
+                    write_summary(given.json, given.network, runs, task, effort)
 
 
 if __name__ == "__main__":

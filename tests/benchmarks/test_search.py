@@ -110,3 +110,9 @@ def test_runs_share_the_dense_network_and_the_summary_pairs_them(
     capsys.readouterr()
     main([*words, str(path), "--seeds", "0", "--methods", "search"])  # only read
     assert json.loads(path.read_text())["summary"] == first["summary"]
+    main([*words, str(path), "--seeds", "0", "--methods", "lamp", "--compression", "40"])
+    further = json.loads(path.read_text())
+    assert further["command"].endswith(
+        "--network lenet-300-100 --compression 40 --seeds 0 --methods lamp --json out.json"
+    )
+    assert further["summary"]["lamp"]["compression"]["mean"] > 1.5 * row["compression"]["mean"]
