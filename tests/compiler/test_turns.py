@@ -17,6 +17,7 @@ def test_contenders_take_turns_and_the_hopeless_are_let_go() -> None:
 
     found = in_turns({"a": contender("a", 2000), "b": contender("b", 1000), "c": contender("c", 9000)})  # type: ignore[dict-item]
     assert {name: timed.microseconds for name, timed in found.items()} == {"a": 2.0, "b": 1.0, "c": 9.0}
+    # One more burst for the hopeless.
     assert turns == ["a", "a", "b", "b", "c", "c", "a", "b", "c", *["a", "b"] * 6]
 
 

@@ -19,8 +19,8 @@ _ROUNDS = 7
 _CLOSE = 1.2
 _BURST_SECONDS = 2e-3
 _MAX_REPEATS = 50
-# A contender this much slower than the best is timed once more, as a neighbour may have had its core, and
-# then no longer.
+# A contender this much slower than the best has one burst more, as a neighbour may have had its core, and then
+# none. (One run more was not enough: small layers lost their best kernel to a neighbour of a few runs.)
 _HOPELESS = 3.0
 
 
@@ -49,7 +49,7 @@ def in_turns(contenders: Mapping[Name, Timer], *, rounds: int = _ROUNDS) -> dict
         rounds: How many turns each has, at least 1.
 
     Returns:
-        Times by name; of those that fell far behind twice, by these two runs.
+        Times by name; of those that fell far behind, by what they ran until then.
 
     Example:
         >>> in_turns({"short": lambda times: [1000] * times, "long": lambda times: [2900, 2000][:times]})
@@ -67,7 +67,7 @@ def in_turns(contenders: Mapping[Name, Timer], *, rounds: int = _ROUNDS) -> dict
         for name, run in contenders.items():
             hopeless = _least(bursts[name]) > _HOPELESS * best
             if hopeless and turn == 0:
-                bursts[name].append(run(1))
+                bursts[name].append(run(repeats[name]))
             elif not hopeless:
                 bursts[name].append(run(max(2, repeats[name])))
             best = min(best, *bursts[name][-1])
