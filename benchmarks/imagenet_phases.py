@@ -26,6 +26,7 @@ from rich.table import Table
 from torch import Tensor
 
 from benchmarks.measure import resident_bytes
+from benchmarks.rows import record_head
 from secateur.cli.main import main as secateur
 from secateur.cli.shipping import eager_timer
 from secateur.compiler.turns import in_turns
@@ -37,7 +38,6 @@ from secateur.recipes.builtin import builtin_recipe
 from secateur.recipes.data import load_task
 from secateur.recipes.plan import Plan, Recipe, read_recipe
 from secateur.recipes.result import read_result
-from secateur.records import content_hash, provenance
 from secateur.report.tables import human_count
 from secateur.runtime.load import load
 from secateur.storage import write_json
@@ -244,16 +244,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"the compact file does not agree with PyTorch: {apart:.1e} > {AGREEMENT}")
     if given.json is not None:
         settings = {key: getattr(given, key) for key in ("recipe", "classes", "train", "test", "batch")}
+        words = " ".join(f"--{name} {value}" for name, value in settings.items() if name != "recipe")
+        command = f"python -m benchmarks.imagenet_phases {given.recipe} --data DIR {words}"
+        command += f" --json benchmarks/results/{given.json.name}"
         write_json(
             given.json,
             {
-                "provenance": provenance(
-                    configuration_hash=content_hash(settings), seed=0, threads=torch.get_num_threads()
-                ).to_json(),
-                "command": f"python -m benchmarks.imagenet_phases {given.recipe} --data cifar10 "
-                f"--classes {given.classes} --train {given.train} --test {given.test} --batch {given.batch}",
-                "settings": settings,
-                "load_average_before": round(load_before, 2),
+                **record_head(settings, command, torch.get_num_threads(), load_before),
                 "seconds": record["seconds"],
                 "peak_bytes": peak,
                 "phases": record["phases"],

@@ -29,10 +29,10 @@ from rich.table import Table
 from torch.nn import functional
 
 from benchmarks.measure import Contestant, interleaved
+from benchmarks.rows import record_head
 from secateur.datasets.folders import find_parts
 from secateur.datasets.pictures import Normalisation, PaddedCrop, ResizedCrop, View, read_picture
 from secateur.networks import build_network
-from secateur.records import content_hash, provenance
 from secateur.storage import write_json
 from secateur.training.phase import Sgd, make_optimizer
 from secateur.training.streaming import StreamedImages, streamed_task
@@ -190,15 +190,10 @@ def result(rows: Sequence[Row], settings: Mapping[str, Any], command: str, load:
     """What is published: medians, all samples, and how many times the step each loader is."""
     step = next(row for row in rows if row.workers is None)
     return {
-        "settings": dict(settings),
+        **record_head(settings, command, torch.get_num_threads(), load),
         "rows": [
             {**asdict(row), "median": row.median, "times_the_step": row.median / step.median} for row in rows
         ],
-        "load_before": load,
-        "command": command,
-        "provenance": provenance(
-            configuration_hash=content_hash(dict(settings)), seed=0, threads=torch.get_num_threads()
-        ).to_json(),
     }
 
 

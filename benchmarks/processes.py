@@ -23,9 +23,9 @@ from typing import Any
 import yaml
 
 from benchmarks.imagenet_phases import RECIPES, normal_weights, shortened, some_pictures
+from benchmarks.rows import record_head
 from secateur.recipes.builtin import builtin_recipe
 from secateur.recipes.plan import Recipe
-from secateur.records import content_hash, provenance
 from secateur.storage import write_json
 from secateur.training.checkpoint import load_weights
 
@@ -104,17 +104,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.json is not None:
         names = ("recipe", "processes", "classes", "train", "test", "batch")
         settings = {name: getattr(given, name) for name in names}
+        words = " ".join(f"--{name} {settings[name]}" for name in names[1:])
+        command = f"python -m benchmarks.processes {given.recipe} --data DIR {words}"
+        command += f" --json benchmarks/results/{given.json.name}"
         write_json(
             given.json,
             {
-                "provenance": provenance(
-                    configuration_hash=content_hash(settings), seed=0, threads=1
-                ).to_json(),
-                "command": f"python -m benchmarks.processes {given.recipe} --data DIR "
-                + " ".join(f"--{name} {settings[name]}" for name in names[1:])
-                + f" --json benchmarks/results/{given.json.name}",
-                "settings": settings,
-                "load_average_before": round(load_before, 2),
+                **record_head(settings, command, 1, load_before),
                 "seconds": seconds,
                 "losses": apart,
                 "masks_differing": differing,

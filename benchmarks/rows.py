@@ -198,14 +198,11 @@ class Memory:
         ) | {"extra_bytes": list(self.extra_bytes), "reference_bytes": self.reference_bytes}
 
 
-def record_of(
-    rows: Sequence[Row], settings: Mapping[str, Any], command: str, threads: int, load: float
-) -> dict[str, Any]:
-    """What a benchmark of rows writes to its file.
+def record_head(settings: Mapping[str, Any], command: str, threads: int, load: float) -> dict[str, Any]:
+    """What every benchmark's file begins with.
 
     Args:
-        rows: What was measured.
-        settings: How, as JSON values.
+        settings: How it was measured, as JSON values.
         command: What was typed.
         threads: Of the computation.
         load: The machine's load average before the first measurement.
@@ -219,8 +216,26 @@ def record_of(
         "command": command,
         "settings": dict(settings),
         "load_average_before": round(load, 2),
-        "rows": [row.to_json() for row in rows],
     }
+
+
+def record_of(
+    rows: Sequence[Row], settings: Mapping[str, Any], command: str, threads: int, load: float
+) -> dict[str, Any]:
+    """What a benchmark of rows writes to its file: `record_head`, and the rows.
+
+    Args:
+        rows: What was measured.
+        settings: How, as JSON values.
+        command: What was typed.
+        threads: Of the computation.
+        load: The machine's load average before the first measurement.
+
+    Returns:
+        JSON values.
+    """
+    head = record_head(settings, command, threads, load)
+    return {**head, "rows": [row.to_json() for row in rows]}
 
 
 def table(rows: Sequence[Row]) -> Table:

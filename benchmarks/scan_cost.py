@@ -21,12 +21,12 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.masks_cost import quickly_initialised
+from benchmarks.rows import record_head
 from secateur.analysis.sensitivity import DENSITIES, LayerSensitivity, ScanObserver, Sensitivity, sensitivity
 from secateur.networks import PAPER_NETWORKS
 from secateur.pruning.criteria import Density, compute_masks
 from secateur.pruning.layers import select_weights
 from secateur.pruning.masks import Masks
-from secateur.records import content_hash, provenance
 from secateur.storage import write_json
 from secateur.training.evaluation import evaluate
 from secateur.training.task import in_chunks
@@ -143,12 +143,8 @@ def _check(
 
 def result(cost: ScanCost, command: str, settings: Mapping[str, Any], load: float) -> dict[str, Any]:
     """What is written to the file."""
-    record = provenance(configuration_hash=content_hash(settings), seed=0, threads=torch.get_num_threads())
     return {
-        "provenance": record.to_json(),
-        "command": command,
-        "settings": dict(settings),
-        "load_average_before": round(load, 2),
+        **record_head(settings, command, torch.get_num_threads(), load),
         **asdict(cost),
         "evaluation_seconds_median": statistics.median(cost.evaluation_seconds),
         "ratio": cost.ratio,
