@@ -17,7 +17,7 @@ BEGIN = "<!-- results: made by `python -m benchmarks.readme` from benchmarks/res
 END = "<!-- end of results -->\n"
 RUNTIME = ROOT / "docs" / "runtime.md"
 SWEEPS = ("sweep", "sweep-avx512")  # the same layers on two machines
-_BENCHES = ("bench-paper", "bench-paper-avx512")  # the same suite on two machines
+_BENCHES = ("bench-paper-avx512", "bench-paper")  # the same suite on two machines, today's kernels first
 _RECIPES = {
     "lenet-300-100": "the paper's: 12x, 1.64 -> 1.59 %",
     "lenet-5": "the paper's: 12x, 0.80 -> 0.77 %",
@@ -119,7 +119,7 @@ def _latencies(loaded: Mapping[str, Any]) -> str:
     how = f"{vectors}, {machine['threads']} threads, float32, medians of interleaved runs"
     return (
         _table(header, latency_rows(loaded))
-        + f"\n{machine['cpu']}, {how}."
+        + f"\n{machine['cpu']}, {how}, {machine['created'][:10]}."
         + (f" No time, since the results were wrong or none came: {'; '.join(failed)}." if failed else "")
         + "\n"
     )
