@@ -210,9 +210,14 @@ void bench_linear(const Bench& bench, const Layer& layer, std::int64_t batch, do
   const Matrix dense{LayoutKind::dense, ValueType::float32, s.out,   s.in,
                      s.in * s.out,      weights.data(),     nullptr, nullptr};
   const OwnedLines rows = to_gaps(dense);
-  const OwnedLines turned = transposed(dense);
+  std::vector<float> turned(weights.size());
+  for (std::int64_t i = 0; i < s.in * s.out; ++i) {
+    turned[static_cast<std::size_t>(i % s.in * s.out + i / s.in)] = weights[static_cast<std::size_t>(i)];
+  }
+  const Matrix by_inputs{LayoutKind::dense, ValueType::float32, s.in,   s.out,
+                         s.in * s.out,      turned.data(),      nullptr, nullptr};
   // As a file has them, by their bytes.
-  const OwnedLines columns = density < 0.125 ? to_gaps(turned.view) : to_bitmask(turned.view);
+  const OwnedLines columns = density < 0.125 ? to_gaps(by_inputs) : to_bitmask(by_inputs);
   // Half of what a layer behind a ReLU reads is zero.
   const std::vector<float> x = random_floats(static_cast<std::size_t>(batch * s.in), 0.5);
   const std::vector<float> bias = random_floats(static_cast<std::size_t>(s.out), 1.0);

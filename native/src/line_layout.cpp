@@ -156,28 +156,4 @@ WalkedLines::WalkedLines(const Matrix& matrix, LayoutKind layout) : view_(matrix
   if (layout == LayoutKind::dense) line_step_ = owned_.line_step;
 }
 
-OwnedLines transposed(const Matrix& matrix) {
-  OwnedLines out;
-  out.starts.assign(static_cast<std::size_t>(matrix.length) + 1, 0);
-  each_nonzero(matrix, [&](std::int64_t, std::int64_t position, std::int64_t) {
-    ++out.starts[static_cast<std::size_t>(position) + 1];
-  });
-  for (std::size_t i = 0; i + 1 < out.starts.size(); ++i) out.starts[i + 1] += out.starts[i];
-  take_values(out, matrix, out.starts.back());
-  out.positions.resize(out.starts.back());
-  std::vector<std::uint32_t> next(out.starts.begin(), out.starts.end() - 1);
-  each_nonzero(matrix, [&](std::int64_t line, std::int64_t position, std::int64_t source) {
-    const std::uint32_t at = next[static_cast<std::size_t>(position)]++;
-    copy_value(matrix, source, out.values.get(), at);
-    out.positions[at] = static_cast<std::uint16_t>(line);
-  });
-  out.view.layout = LayoutKind::index16;
-  out.view.lines = matrix.length;
-  out.view.length = matrix.lines;
-  out.view.values = out.values.get();
-  out.view.indices = out.positions.data();
-  out.view.starts = out.starts.data();
-  return out;
-}
-
 }  // namespace secateur

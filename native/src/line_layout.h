@@ -33,9 +33,6 @@ OwnedLines to_bitmask(const Matrix& matrix);
 // The same lines with every zero in its place, each from the beginning of a cache line on.
 OwnedLines written_out(const Matrix& matrix);
 
-// Lines become positions and positions lines, as index16: at most 65536 lines.
-OwnedLines transposed(const Matrix& matrix);
-
 // A matrix as the kernels walk it that multiply it by one vector, in place where the file has it so.
 class WalkedLines {
  public:

@@ -1,15 +1,12 @@
 #include <algorithm>
 
 #include "aligned.h"
-#include "line_layout.h"
 #include "linear_steps.h"
 #include "matrix_entries.h"
 #include "secateur/weighted.h"
 
 namespace secateur {
 namespace {
-
-constexpr std::int64_t MAX_POSITIONS = 65536;  // of index16, which transposed weights go through
 
 // Looping over rows reads the whole matrix for each: beyond some rows the batch kernels are better by far.
 constexpr std::int64_t MAX_LOOPED_ROWS = 16;
@@ -49,7 +46,7 @@ bool applicable(LinearKernel kernel, const LinearShape& shape, const Matrix& wei
     case LinearKernel::dense_batch:
       return shape.rows > 1 && !columns && (weights.layout == LayoutKind::dense || may_be_written_out(weights));
     case LinearKernel::sparse_batch:
-    case LinearKernel::panel_batch: return shape.rows > 1 && (!columns || shape.in <= MAX_POSITIONS);
+    case LinearKernel::panel_batch: return shape.rows > 1;
     case LinearKernel::sparse_batch_256:
       return isa == Isa::avx512 && applicable(LinearKernel::sparse_batch, shape, weights, columns, Isa::avx2);
     case LinearKernel::panel_batch_256:
@@ -86,11 +83,7 @@ std::vector<std::unique_ptr<WeightedStep>> make_linear(LinearKernel kernel, Isa 
     case LinearKernel::sparse_batch_256:
     case LinearKernel::panel_batch_256: {
       const bool panel = kernel == LinearKernel::panel_batch || kernel == LinearKernel::panel_batch_256;
-      if (columns) {
-        steps.push_back(make_batch_linear(kernels, shape, transposed(weights).view, refs, panel));
-      } else {
-        steps.push_back(make_batch_linear(kernels, shape, weights, refs, panel));
-      }
+      steps.push_back(make_batch_linear(kernels, shape, weights, columns, refs, panel));
       break;
     }
   }

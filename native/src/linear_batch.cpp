@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <utility>
 
 #include "linear_steps.h"
 #include "matrix_entries.h"
@@ -8,9 +9,8 @@ namespace {
 
 class BatchLinear final : public WeightedStep {
  public:
-  BatchLinear(const WeightedKernels& kernels, const LanePlan& plan, const Matrix& weights, const LayerRefs& refs,
-              bool panel)
-      : product_(kernels, plan, weights, panel), plan_(product_.plan()), refs_(refs) {
+  BatchLinear(const WeightedKernels& kernels, const LanePlan& plan, WeightBlocks weights, const LayerRefs& refs, bool panel)
+      : product_(kernels, plan, std::move(weights), panel), plan_(product_.plan()), refs_(refs) {
     // Inputs and outputs are the contiguous axis of a row: an input's vectors lie `region_columns` apart.
     for (std::int64_t i = 0; i < plan.shape.in_channels; ++i) {
       places_.push_back(static_cast<std::int32_t>(i * plan.plane() * plan.lanes));
@@ -117,9 +117,12 @@ class BatchLinear final : public WeightedStep {
 }  // namespace
 
 std::unique_ptr<WeightedStep> make_batch_linear(const WeightedKernels& kernels, const LinearShape& shape,
-                                                const Matrix& weights, const LayerRefs& refs, bool panel) {
+                                                const Matrix& weights, bool columns, const LayerRefs& refs, bool panel) {
   const LaneWork work{static_cast<double>(count_nonzeros(weights)), true, panel};
-  return std::make_unique<BatchLinear>(kernels, plan_batch(shape, kernels, work), weights, refs, panel);
+  const LanePlan plan = plan_batch(shape, kernels, work);
+  const auto pack = columns ? pack_columns : pack_weights;
+  WeightBlocks blocks = pack(weights, plan, panel ? kernels.panel_channels : 1);
+  return std::make_unique<BatchLinear>(kernels, plan, std::move(blocks), refs, panel);
 }
 
 }  // namespace secateur

@@ -34,9 +34,9 @@ std::unique_ptr<WeightedStep> make_strips_linear(const WeightedKernels& kernels,
 std::unique_ptr<WeightedStep> make_dense_batch_linear(const WeightedKernels& kernels, const LinearShape& shape,
                                                       const Matrix& weights, const LayerRefs& refs);
 
-// Weights as rows; a vector is one feature of several rows of the batch.
+// Weights as rows or columns; a vector is one feature of several rows of the batch.
 std::unique_ptr<WeightedStep> make_batch_linear(const WeightedKernels& kernels, const LinearShape& shape,
-                                                const Matrix& weights, const LayerRefs& refs, bool panel);
+                                                const Matrix& weights, bool columns, const LayerRefs& refs, bool panel);
 
 // output[row][first + i] = activation(sums[i] + bias[first + i] + residual[row][first + i]), of so many outputs of a row.
 inline void finish_outputs(const WeightedKernels& kernels, const LinearShape& shape, const LayerRefs& refs,

@@ -82,9 +82,24 @@ std::int64_t count_nonzeros(const Bits* values, std::int64_t entries) {
   return count;
 }
 
+// Fillers have the largest gap: where none has it, which is nearly everywhere, no value is read.
+inline std::int64_t count_fillers(const Matrix& matrix) {
+  const auto* const gaps = static_cast<const std::uint8_t*>(matrix.indices);
+  std::int64_t count = 0;
+  constexpr std::int64_t PIECE = 1024;
+  for (std::int64_t first = 0; first < matrix.entries; first += PIECE) {
+    const std::int64_t end = first + PIECE < matrix.entries ? first + PIECE : matrix.entries;
+    unsigned char largest = 0;
+    for (std::int64_t e = first; e < end; ++e) largest = largest < gaps[e] ? gaps[e] : largest;
+    for (std::int64_t e = first; largest == 255 && e < end; ++e) count += gaps[e] == 255 && is_zero(matrix, e) ? 1 : 0;
+  }
+  return count;
+}
+
 // Of a valid matrix: entries that are not zero.
 inline std::int64_t count_nonzeros(const Matrix& matrix) {
   if (matrix.layout == LayoutKind::bitmask || matrix.layout == LayoutKind::index16) return matrix.entries;
+  if (matrix.layout == LayoutKind::gap8) return matrix.entries - count_fillers(matrix);
   return matrix.type == ValueType::float32
              ? count_nonzeros(static_cast<const std::uint32_t*>(matrix.values), matrix.entries)
              : count_nonzeros(static_cast<const std::uint16_t*>(matrix.values), matrix.entries);

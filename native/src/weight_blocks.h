@@ -50,4 +50,7 @@ class FullBlocks {
 
 WeightBlocks pack_weights(const Matrix& matrix, const LanePlan& plan, std::int64_t panel_channels);
 
+// Of a matrix whose lines are the plan's positions. There is one group.
+WeightBlocks pack_columns(const Matrix& matrix, const LanePlan& plan, std::int64_t panel_channels);
+
 }  // namespace secateur
