@@ -244,8 +244,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise SystemExit(f"the compact file does not agree with PyTorch: {apart:.1e} > {AGREEMENT}")
     if given.json is not None:
         settings = {key: getattr(given, key) for key in ("recipe", "classes", "train", "test", "batch")}
-        words = " ".join(f"--{name} {value}" for name, value in settings.items() if name != "recipe")
-        command = f"python -m benchmarks.imagenet_phases {given.recipe} --data DIR {words}"
+        options = " ".join(f"--{name} {value}" for name, value in settings.items() if name != "recipe")
+        command = f"python -m benchmarks.imagenet_phases {given.recipe} --data DIR {options}"
         command += f" --json benchmarks/results/{given.json.name}"
         write_json(
             given.json,

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -356,8 +357,11 @@ def test_what_a_cache_may_keep_is_decided_by_the_whole_network(
     if isinstance(layer, nn.Linear):
         nn.init.sparse_(layer.weight, 0.9)
 
+    reasons: dict[str, str] = {}
+
     def compiled() -> str:
         (only,) = sc.compile(layer, example, threads=1, cache=cache).kernels()
+        reasons[only.kernel] = only.reason
         return only.kernel
 
     compiled()
@@ -377,6 +381,11 @@ def test_what_a_cache_may_keep_is_decided_by_the_whole_network(
     write_times(cache, expected)
     assert {chosen, compiled()} == cold.keys()
     assert read_times(cache) == expected  # nothing was measured again
+    # The times that decided are told: those where the kernel is the fastest, but for the reading of filters.
+    for kernel, reason in reasons.items():
+        counted = kernel == "winograd"
+        assert reason.startswith("fastest, memory counted, as measured" if counted else "fastest measured")
+        assert counted or re.search(rf"in us: {kernel} [\d.]+,", reason)
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,11 @@ class Counted(nn.Module):
         return x.reshape(len(x), 2, 4)
 
 
+class Rest(nn.Module):
+    def forward(self, x: Tensor, *rest: Tensor) -> Tensor:
+        return torch.relu(x) + len(rest)
+
+
 class Undecided(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return x if x.sum() > 0 else -x
@@ -88,8 +93,19 @@ def test_inputs_of_every_number_and_batch(module: nn.Module, count: int, batch: 
         assert_close(found[name], tensor.numpy())
 
 
+def test_what_is_left_out_of_a_variable_number_of_inputs() -> None:
+    with silent():
+        network = network_of_module(Rest(), [np.ones((2, 8), np.float32)])
+    assert len(network.graph.inputs) == 1
+
+
+def test_an_example_without_a_batch() -> None:
+    with pytest.raises(UnsupportedModelError, match="this example has no batch as its first dimension"):
+        network_of_module(nn.Linear(8, 3), [torch.ones(8)])
+
+
 def test_a_batch_that_is_taken_for_a_number() -> None:
-    with pytest.raises(UnsupportedModelError, match=r"fixed the batch of Counted .* to 2: .* as len\(x\)"):
+    with pytest.raises(UnsupportedModelError, match=r"fixed the batch of Counted .* to 2: .* \(len\(x\)"):
         network_of_module(Counted(), [torch.ones(2, 8)])
     network = network_of_module(Counted(), [torch.ones(2, 8)], dynamic_batch=False)
     assert network.graph.values[0].shape == (2, 8)

@@ -62,3 +62,17 @@ def test_those_close_to_the_best_are_timed_again() -> None:
 
     in_turns({"a": contender("a", 1000), "b": contender("b", 1100), "c": contender("c", 2000)}, rounds=2)
     assert turns[6:] == [*["a", "b", "c"] * 2, *["a", "b"] * 2]
+
+
+def test_those_close_right_after_another_run_are_timed_again_too() -> None:
+    turns: list[str] = []
+
+    def contender(name: str, first: int, again: int) -> Callable[[int], list[int]]:
+        def run(times: int) -> list[int]:
+            turns.append(name)
+            return [first, again][:times]
+
+        return run
+
+    in_turns({"a": contender("a", 1_100_000, 1_000_000), "b": contender("b", 2_000_000, 900_000)}, rounds=2)
+    assert turns[4:] == ["a", "b"] * 4

@@ -17,6 +17,7 @@ from secateur.format.graph import (
     LayerNorm,
     Linear,
     Node,
+    Pool,
     Reshape,
     Slice,
     Value,
@@ -124,6 +125,10 @@ NODES = small_model().graph.nodes
         (
             with_node(6, Slice("gate", "fc3", "scores", (0, 2**31), (1, 1))),
             "node 'gate' (Slice): expected starts within 31 bits, found 2147483648",
+        ),
+        (
+            with_node(6, Pool("gate", "max", "fc3", "scores", (2**30,), (1,), (0, 0), (1,))),
+            "node 'gate' (Pool): expected kernel within 30 bits, found 1073741824",
         ),
         (
             with_node(0, Convolution("conv", "image", "conv.weight", "conv", (1, 1), (2, 2, 1, 1), (1, 1))),

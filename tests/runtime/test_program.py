@@ -253,6 +253,13 @@ def test_an_array_like_one_before_is_checked_all_the_same() -> None:
         program(x, threads=1.5)  # type: ignore[arg-type]  # what is tested
 
 
+def test_a_batch_size_and_kernels_of_the_wrong_kind() -> None:
+    with pytest.raises(ConfigurationError, match=r"batch must be a whole number, found 1\.5"):
+        Program(two_layers()).kernels(1.5)  # type: ignore[arg-type]  # what is tested
+    with pytest.raises(ConfigurationError, match=r"expected a name by layer, as .* found \['fc1'\]"):
+        Program(two_layers(), kernels=["fc1"])  # type: ignore[arg-type]  # what is tested
+
+
 def test_a_kernel_that_cannot_run_the_layer() -> None:
     program = Program(two_layers(), kernels={"fc1": "winograd"})
     with pytest.raises(ConfigurationError, match="fc1: kernel 'winograd' was asked for; those that can run"):
@@ -282,15 +289,15 @@ def test_copies_and_pickles_run_and_give_the_same_bits(tmp_path: Path) -> None:
 
 def test_a_measured_choice_is_taken_and_says_why() -> None:
     choice = KernelChoice(
-        best_isa(), "a processor", 1, 2, {"fc1": "outputs"}, {"fc1": {"outputs": 3.0, "dense": 7.0}}
+        best_isa(), "a processor", 1, 2, {"fc1": "outputs"}, {"fc1": {"outputs": 0.25, "dense": 712.4}}
     )
     program = Program(two_layers(order="rows", choices=(choice,)))
     first, second = program.kernels(1)
     assert first.kernel == "outputs"
-    assert first.reason == "fastest measured on a processor, in us: outputs 3, dense 7"
+    assert first.reason == "fastest measured on a processor, in us: outputs 0.25, dense 712"
     assert second.reason == "by rule of thumb, not measured"
     assert program.kernels(2)[0].reason.startswith("fastest measured at batch 1 on a processor")
-    assert program.measured_microseconds("fc1", "outputs") == 3.0
+    assert program.measured_microseconds("fc1", "outputs") == 0.25
     assert program.measured_microseconds("fc1", "outputs", 2) is None
 
 

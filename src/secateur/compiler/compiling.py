@@ -24,6 +24,7 @@ from secateur.format.packing import pack
 from secateur.format.values import round_values
 from secateur.records import cpu_name
 from secateur.runtime.arrays import DTYPES, batch_of, input_arrays
+from secateur.runtime.choosing import fixed_kernels
 from secateur.runtime.program import Program
 
 # Above this density a linear layer starts out by rows; measuring may turn it round.
@@ -105,7 +106,7 @@ def compile(  # the field's word; nobody needs the built-in beside it
         network = network_of_module(source, given)
     else:
         network = load_network(source)
-    asked = dict(kernels or {})
+    asked = fixed_kernels(kernels)
     model = packed(network.graph, network.constants, values=values, batch=batches[0], kernels=asked)
     if given is not None:
         wanted = Program(model, threads=threads).inputs

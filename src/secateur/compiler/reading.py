@@ -147,9 +147,9 @@ def _check_open(module: nn.Module, model: onnx.ModelProto) -> None:
         if dims and dims[0].HasField("dim_value"):
             raise UnsupportedModelError(
                 f"torch.onnx.export fixed the batch of {type(module).__name__} (input {entry.name!r}) to "
-                f"{dims[0].dim_value}: its forward takes the batch size as a number, as len(x), "
-                "int(x.shape[0]) and a number in x.view(...) do; "
-                f"expected x.shape[0] or -1; or {_FIXED}"
+                f"{dims[0].dim_value}: either this example has no batch as its first dimension, or forward "
+                "takes the batch size as a number (len(x), int(x.shape[0]), a number in x.view(...)); "
+                f"expected an example with a batch, and x.shape[0] or -1; or {_FIXED}"
             )
 
 
@@ -162,7 +162,8 @@ def _as_parameters(module: nn.Module, shapes: tuple[Any, ...]) -> tuple[Any, ...
     # One entry for each parameter of forward: what ``*inputs`` takes is one tuple.
     for index, parameter in enumerate(inspect.signature(module.forward).parameters.values()):
         if parameter.kind is parameter.VAR_POSITIONAL:
-            return (*shapes[:index], shapes[index:])
+            rest = shapes[index:]  # there may be nothing in it, and then no entry
+            return (*shapes[:index], rest) if rest else shapes
     return shapes
 
 

@@ -57,10 +57,12 @@ class _Candidate:
     Attributes:
         model: Its weights in the orders meant.
         kernels: By layer.
+        state: That of the caches which they are best in.
     """
 
     model: Model
     kernels: Mapping[str, str]
+    state: Callable[[_Packed], Measured]
 
     @property
     def name(self) -> str:
@@ -114,12 +116,12 @@ def tuned(
         keys += found
         timed[node.name] = _packed(node, orders, found, remembered)
     chosen = _fastest([_cheapest(model, timed, each) for each in _STATES], keys, inputs, threads, remembered)
-    # The chosen order last: of a kernel that runs both, its time is the one that is told.
+    # Told are the times that decided. The chosen order last: of a kernel that runs both, its time counts.
     microseconds = {
         name: {
             kernel: us
             for each in sorted(orders, key=lambda each: each.weight in chosen.model.weights.values())
-            for kernel, us in each.cold.microseconds.items()
+            for kernel, us in chosen.state(each).microseconds.items()
         }
         for name, orders in timed.items()
     }
@@ -187,7 +189,7 @@ def _cheapest(
     weights = {**model.weights, **{each.name: each.weight for each in best.values()}}
     limit = max(_TRANSFORMED_SHARE * sum(weight.nbytes for weight in weights.values()), _NEGLIGIBLE)
     kernels = within_memory({name: state(each) for name, each in best.items()}, limit)
-    return _Candidate(replace(model, weights=weights), kernels)
+    return _Candidate(replace(model, weights=weights), kernels, state)
 
 
 def _fastest(

@@ -16,6 +16,7 @@ from secateur.format.graph import (
     LayerNorm,
     Linear,
     Node,
+    Pool,
     Value,
     reads,
     resolve,
@@ -167,12 +168,13 @@ def _parameters(node: Node) -> tuple[str, ...]:
 
 
 def _check_integers(node: Node) -> None:
-    """Kernels compute with parameters in 64 bits: 31 leave room for every product."""
+    """Kernels compute in 64 bits: parameters of 31 leave room for every product, of 30 for a pool's sums."""
+    bits = 30 if isinstance(node, Pool) else 31
     for field in fields(node):
         given = getattr(node, field.name)
         for number in given if isinstance(given, tuple) else (given,):
-            if isinstance(number, int) and not -(2**31) < number < 2**31:
-                raise FormatError(f"{_where(node)}: expected {field.name} within 31 bits, found {number}")
+            if isinstance(number, int) and not -(2**bits) < number < 2**bits:
+                raise FormatError(f"{_where(node)}: expected {field.name} within {bits} bits, found {number}")
 
 
 def _require_unique(what: str, names: Iterable[str]) -> None:

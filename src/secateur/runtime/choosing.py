@@ -28,6 +28,29 @@ class Choice:
     reason: str
 
 
+def fixed_kernels(kernels: Fixed | None) -> dict[str, str]:
+    """Kernels that a caller asked for.
+
+    Args:
+        kernels: By layer name; None for none.
+
+    Returns:
+        The same, in a dictionary of its own.
+
+    Raises:
+        ConfigurationError: They are not named by layers.
+
+    Example:
+        >>> fixed_kernels({"fc1": "outputs"}), fixed_kernels(None)
+        ({'fc1': 'outputs'}, {})
+    """
+    if kernels is not None and not isinstance(kernels, Mapping):
+        raise ConfigurationError(
+            f'kernels: expected a name by layer, as {{"fc1": "outputs"}}, found {kernels!r}'
+        )
+    return dict(kernels or {})
+
+
 def chooser(
     choices: Sequence[KernelChoice], fixed: Fixed, *, isa: str, batch: int
 ) -> Callable[[Builder, Convolution | Linear, Sequence[str]], Choice]:
@@ -101,10 +124,14 @@ def rule_of_thumb(builder: Builder, node: Convolution | Linear, candidates: Sequ
     return next((wish for wish in wishes if wish in candidates), candidates[0])
 
 
+def _digits(microseconds: float) -> str:
+    return f"{microseconds:.0f}" if microseconds >= 100 else f"{microseconds:.3g}"  # three digits
+
+
 def _why(measured: KernelChoice, layer: str, batch: int) -> str:
     times = measured.microseconds.get(layer, {})
     chosen = measured.kernels[layer]
-    others = [f"{kernel} {time:.0f}" for kernel, time in sorted(times.items(), key=lambda each: each[1])]
+    others = [f"{kernel} {_digits(time)}" for kernel, time in sorted(times.items(), key=lambda each: each[1])]
     beside = "" if measured.batch == batch else f" at batch {measured.batch}"
     if chosen not in times:
         return f"chosen{beside} on {measured.cpu}"

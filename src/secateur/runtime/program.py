@@ -20,7 +20,7 @@ from secateur.format.model import Model
 from secateur.format.writer import write_model
 from secateur.runtime.arrays import DTYPES, batch_of, input_arrays, like, shape_text
 from secateur.runtime.building import Builder
-from secateur.runtime.choosing import Fixed, chooser, nearest
+from secateur.runtime.choosing import Fixed, chooser, fixed_kernels, nearest
 from secateur.runtime.kernels import NativeProgram, best_isa
 from secateur.runtime.weights import bound_weight
 
@@ -91,7 +91,7 @@ class Program:
     def __init__(self, model: Model, *, threads: int | None = None, kernels: Fixed | None = None) -> None:
         self._model = model
         self._threads = checked_threads(threads)
-        self._fixed = dict(kernels or {})
+        self._fixed = fixed_kernels(kernels)
         for layer in self._fixed:
             _check_layer(model.graph, layer)
         self._isa = best_isa()
@@ -237,10 +237,12 @@ class Program:
         if batch == 0 and any(result.size for result in results):
             raise InputError("an empty batch: an output is over the whole batch; expected one at least")
         if batch > 0:
-            native = self.bind(batch).native
-            native.run(arrays, results, count)
+            bound = self.bind(batch)
+            bound.native.run(arrays, results, count)
             if [value.dtype for value in (*self._inputs, *self._outputs)] == ["float32", "float32"]:
-                self._known[arrays[0].shape] = _Known(native, results[0].shape)
+                with self._lock:
+                    if self._bound.get(batch) is bound:  # not let go of meanwhile, for those of other calls
+                        self._known[arrays[0].shape] = _Known(bound.native, results[0].shape)
         given = [like(result, inputs) for result in results]
         return given[0] if len(given) == 1 else tuple(given)
 
@@ -255,6 +257,10 @@ class Program:
         if found is not None:  # without the lock: others may be building
             self._used[batch] = next(self._turns)
             return found
+        try:
+            batch = index(batch)
+        except TypeError as error:
+            raise ConfigurationError(f"batch must be a whole number, found {batch!r}") from error
         if batch < 1:
             raise ConfigurationError(f"batch must be at least 1, found {batch}")
         with self._lock:
