@@ -1,10 +1,12 @@
 """What many rounds, and taking up a run again, cost: ``python -m benchmarks.run_cost --json FILE``.
 
-Two things that could creep in unseen: a round that takes the longer the more came before it, and a run that
-takes minutes until it trains again. The first is measured on LeNet-300-100, where an epoch is short and
-overhead would show. The second on VGG-16, 134 million weights with ten classes: a process is killed where
-its second round begins, and a new one started; what counts is the time from its start until it is there
-again, imports included, less the reading of what is finished, timed alone.
+Three things that could creep in unseen: rounds that take the longer the more came before them, or hold the
+more memory, and a run that takes minutes until it trains again. Time is measured on LeNet-300-100, where an
+epoch is short and overhead would show; the others on VGG-16, 134 million weights with ten classes. Memory is
+the most that a process of a run held, beside one that trains the dense network alone; pages of mapped files
+count. To be taken up, a process is killed where its second round begins, and a new one started; what counts
+is the time from its start until it is there again, imports included, less the reading of what is finished,
+timed alone.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -27,13 +29,15 @@ from typing import final
 import numpy as np
 import torch
 from rich.console import Console
+from torch import nn
 
 from benchmarks.masks_cost import ROOT
-from benchmarks.rows import Comparison, Duration, Row, record_of, table
+from benchmarks.measure import resident_bytes
+from benchmarks.rows import Comparison, Duration, Memory, Row, record_of, table
 from secateur.datasets.images import ImageDataset
 from secateur.networks import LeNet300100, build_network
 from secateur.recipes.cut import DensityCut
-from secateur.recipes.driver import Observer, train_prune_retrain
+from secateur.recipes.driver import Observer, train_dense, train_prune_retrain
 from secateur.recipes.plan import Plan
 from secateur.recipes.run_folder import map_stage
 from secateur.storage import write_json
@@ -54,6 +58,7 @@ class Effort:
         network: What is killed and taken up again.
         pixels: Rows and columns of its images.
         resumptions: How often.
+        held_rounds: Rounds of the run whose memory is looked at.
     """
 
     threads: int = 2
@@ -62,6 +67,7 @@ class Effort:
     network: str = "vgg-16"
     pixels: int = 224
     resumptions: int = 3
+    held_rounds: int = 6
 
 
 def random_task(images: int, channels: int, pixels: int) -> Task:
@@ -151,6 +157,66 @@ def resuming_cost(effort: Effort) -> Duration:
     )
 
 
+def rounds_memory(effort: Effort) -> Memory:
+    """The most that a run of several rounds holds, beside the training of its dense network.
+
+    Args:
+        effort: Of what network, and of how many rounds.
+
+    Returns:
+        What it holds more than that.
+    """
+
+    def peak(rounds: int) -> int:
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.run_cost",
+            "--peak-of-rounds",
+            str(rounds),
+            *_options(effort),
+        ]
+        return int(subprocess.run(command, check=True, cwd=ROOT, capture_output=True, text=True).stdout)  # noqa: S603  # our own
+
+    dense = peak(0)
+    return Memory(
+        f"{effort.network}, a run of {effort.held_rounds} rounds",
+        [peak(effort.held_rounds) - dense],
+        dense,
+        limit=0.5,
+        note=f"resident at most, more than while the dense network is trained ({dense / 1e9:.2f} GB), batch 2",
+    )
+
+
+def peak_of_rounds(rounds: int, network: str, pixels: int) -> int:
+    """The most that this process held after a run.
+
+    Args:
+        rounds: Of the run; 0 trains the dense network alone.
+        network: Whose.
+        pixels: Rows and columns of its images.
+
+    Returns:
+        Bytes.
+    """
+    task, model = _task_and_model(network, pixels)
+    with tempfile.TemporaryDirectory() as folder:
+        if rounds == 0:
+            train_dense(model, task, plan_of(1, 2), Path(folder) / "run")
+        else:
+            train_prune_retrain(model, task, plan_of(rounds, 2), Path(folder) / "run")
+    return resident_bytes()[1]
+
+
+def _options(effort: Effort) -> list[str]:
+    return ["--network", effort.network, "--pixels", str(effort.pixels), "--threads", str(effort.threads)]
+
+
+def _task_and_model(network: str, pixels: int) -> tuple[Task, Callable[[], nn.Module]]:
+    channels = 1 if network == "lenet-300-100" else 3
+    return random_task(10, channels, pixels), partial(build_network, network, num_classes=10)
+
+
 def seconds_until_killed(folder: Path, effort: Effort) -> float:
     """Start a process that begins the run, or takes it up, and is killed where its second round begins.
 
@@ -164,8 +230,7 @@ def seconds_until_killed(folder: Path, effort: Effort) -> float:
     Raises:
         RuntimeError: It ended otherwise.
     """
-    command = [sys.executable, "-m", "benchmarks.run_cost", "--until-killed", str(folder)]
-    command += ["--network", effort.network, "--pixels", str(effort.pixels), "--threads", str(effort.threads)]
+    command = [sys.executable, "-m", "benchmarks.run_cost", "--until-killed", str(folder), *_options(effort)]
     began = time.time()
     ended = subprocess.run(command, check=False, cwd=ROOT, capture_output=True, text=True)  # noqa: S603  # our own
     if ended.returncode != -signal.SIGKILL:
@@ -204,9 +269,7 @@ def run_until_killed(folder: Path, network: str, pixels: int) -> None:
             print(time.time(), flush=True)
             os.kill(os.getpid(), signal.SIGKILL)
 
-    channels = 1 if network == "lenet-300-100" else 3
-    task = random_task(10, channels, pixels)
-    model = partial(build_network, network, num_classes=10)
+    task, model = _task_and_model(network, pixels)
     train_prune_retrain(model, task, plan_of(2, 2), folder / "run", observer=Observer(on_stage=on_stage))
 
 
@@ -216,6 +279,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--json", type=Path, metavar="FILE", help="where the result is written, if anywhere")
     parser.add_argument("--threads", type=int, default=2, help="threads of the computation (2)")
     parser.add_argument("--until-killed", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--peak-of-rounds", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--network", default="vgg-16", help=argparse.SUPPRESS)
     parser.add_argument("--pixels", type=int, default=224, help=argparse.SUPPRESS)
     given = parser.parse_args(arguments)
@@ -223,9 +287,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if given.until_killed is not None:
         run_until_killed(given.until_killed, given.network, given.pixels)
         return
+    if given.peak_of_rounds is not None:
+        print(peak_of_rounds(given.peak_of_rounds, given.network, given.pixels))
+        return
     effort = Effort(threads=given.threads)
     load = os.getloadavg()[0]
-    rows: list[Row] = [rounds_cost(effort), resuming_cost(effort)]
+    rows: list[Row] = [rounds_cost(effort), rounds_memory(effort), resuming_cost(effort)]
     Console(width=120).print(table(rows))
     if given.json is not None:
         command = "python -m benchmarks.run_cost --json benchmarks/results/run-cost.json"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from benchmarks.run_cost import Effort, resuming_cost, rounds_cost, seconds_until_killed
+from benchmarks.run_cost import Effort, resuming_cost, rounds_cost, rounds_memory, seconds_until_killed
 
 SMALL = Effort(threads=1, rounds=4, images=200, network="lenet-300-100", pixels=28, resumptions=1)
 
@@ -14,6 +14,12 @@ def test_every_round_but_the_last_is_timed() -> None:
     found = rounds_cost(SMALL)
     assert len(found.candidate_ms) == len(found.reference_ms) == 2
     assert min(*found.candidate_ms, *found.reference_ms) > 0
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_run_is_that_of_another_process() -> None:
+    (ratio,) = rounds_memory(SMALL).ratios
+    assert -0.5 < ratio < 1.0
 
 
 @pytest.mark.slow

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import gc
 import json
 import math
+import weakref
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from secateur.datasets import load_embedded_digits
 from secateur.networks import build_network
 from secateur.recipes import result as result_module
+from secateur.recipes import stages
 from secateur.recipes.driver import Observer, train_prune_retrain
 from secateur.recipes.result import read_result
 from secateur.training.evaluation import evaluate
@@ -134,6 +137,30 @@ def test_the_log_holds_every_epoch_once_and_every_stage_is_announced_once(
         ("round-01", 1, 3, 1, False),
         ("round-02", 2, 3, 1, False),
     ]
+
+
+def test_large_networks_of_rounds_that_ended_are_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[weakref.ref[nn.Module]] = []
+    alive: list[int] = []
+
+    def model() -> nn.Module:
+        network = Conv()
+        made.append(weakref.ref(network))
+        return network
+
+    def look(*_: object) -> None:
+        alive.append(sum(each() is not None for each in made))
+
+    monkeypatch.setattr(stages, "_LARGE_NETWORK", 0)
+    gc.collect()
+    gc.disable()  # tracing leaves cycles; nobody shall wait for Python to look for them
+    try:
+        run(tmp_path, model, plan(rounds=4, sweep=True), observer=Observer(on_stage=look))
+    finally:
+        gc.enable()
+    assert alive[-1] == alive[1]  # before every round as many as before the first
 
 
 def test_the_test_set_is_looked_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -215,6 +215,17 @@ def test_finished_stages_stay_in_their_files(tmp_path: Path) -> None:
     folder.close()
 
 
+def test_what_is_read_of_a_stage_can_be_let_go(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, {})
+    kept = folder.stage("dense", state)
+    again = kept.mapped_anew()
+    assert torch.equal(again.model["weight"], kept.model["weight"])
+    assert again.model["weight"].data_ptr() != kept.model["weight"].data_ptr()
+    assert again.masks["weight"].tolist() == [True, False]
+    assert state().mapped_anew().model["weight"].tolist() == [1.5, 0.0]  # of no file: the same
+    folder.close()
+
+
 def _own_bytes() -> int:
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
     return next(1024 * int(line.split()[1]) for line in lines if line.startswith("Anonymous:"))

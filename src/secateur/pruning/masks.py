@@ -30,16 +30,31 @@ class Masks(Mapping[str, Tensor]):
     __slots__ = ("_masks",)
 
     def __init__(self, masks: Mapping[str, Tensor]) -> None:
-        for name, mask in masks.items():
-            if not isinstance(name, str):
-                raise MaskError(f"a mask's name must be a parameter name, found {name!r}")
-            if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-                found = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
-                raise MaskError(
-                    f"mask of {name!r}: expected a boolean tensor (True where the weight lives), found "
-                    f"{found}; compare it with zero first: `tensor != 0`"
-                )
+        _check(masks)
         self._masks = {name: mask.detach().clone() for name, mask in masks.items()}
+
+    @classmethod
+    def unwritten(cls, masks: Mapping[str, Tensor]) -> Masks:
+        """Masks of tensors that nobody writes to, without a copy: such as those that lie in a mapped file.
+
+        Args:
+            masks: Boolean tensors by parameter name; they must stay as they are.
+
+        Returns:
+            The masks.
+
+        Raises:
+            MaskError: As for the constructor.
+
+        Example:
+            >>> alive = torch.tensor([True, False])
+            >>> Masks.unwritten({"fc.weight": alive})["fc.weight"].data_ptr() == alive.data_ptr()
+            True
+        """
+        _check(masks)
+        found = cls({})
+        found._masks = {name: mask.detach() for name, mask in masks.items()}
+        return found
 
     @classmethod
     def full(cls, weights: Mapping[str, Tensor]) -> Masks:
@@ -182,3 +197,15 @@ def _check_shape(name: str, mask: Tensor, other: Tensor) -> None:
             f"mask of {name!r}: its shape {tuple(mask.shape)} is not the weight's shape "
             f"{tuple(other.shape)}; the mask belongs to another network"
         )
+
+
+def _check(masks: Mapping[str, Tensor]) -> None:
+    for name, mask in masks.items():
+        if not isinstance(name, str):
+            raise MaskError(f"a mask's name must be a parameter name, found {name!r}")
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            found = mask.dtype if isinstance(mask, Tensor) else type(mask).__name__
+            raise MaskError(
+                f"mask of {name!r}: expected a boolean tensor (True where the weight lives), found "
+                f"{found}; compare it with zero first: `tensor != 0`"
+            )

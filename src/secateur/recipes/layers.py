@@ -29,6 +29,7 @@ def table(model: nn.Module, task: Task, stage: StageState) -> tuple[list[Row], R
     Returns:
         A row a layer, the row of totals, and notes on what could not be counted.
     """
+    stage = stage.mapped_anew()
     model.load_state_dict(dict(stage.model))
     try:
         rows = _counted(model, task, stage)

@@ -214,12 +214,12 @@ def _write(
 
 
 def _test(model: nn.Module, task: Task, stage: StageState, processes: Processes) -> Evaluation:
-    model.load_state_dict(dict(stage.model))
+    model.load_state_dict(dict(stage.mapped_anew().model))
     return evaluate_together(model, task.test, processes)
 
 
 def _write_networks(stages: Sequence[StageState], folder: Path, *, again: bool) -> None:
-    dense, pruned = stages[0], stages[-1]
+    dense, pruned = stages[0].mapped_anew(), stages[-1].mapped_anew()
     for name, tensors in (("dense", dense.model), ("pruned", pruned.model), ("masks", pruned.masks)):
         path = folder / f"{name}.safetensors"
         if again or not path.exists():
@@ -249,6 +249,7 @@ def _target(weights: int, stage: StageState) -> float | None:
 
 def _point(weights: int, stage: StageState, test: Evaluation) -> dict[str, Any]:
     last = stage.history[-1] if stage.history else None
+    stage = stage.mapped_anew()
     return {
         "compression": weights / _kept(weights, stage),
         "kept": _kept(weights, stage),

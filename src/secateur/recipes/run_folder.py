@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -32,12 +32,18 @@ class StageState:
         masks: Which weights live.
         history: One JSON object an epoch.
         notes: Whatever else the stage wants to remember: JSON values and tensors.
+        path: The file that it is mapped from, if it stays there.
     """
 
     model: Mapping[str, Tensor]
     masks: Masks
     history: list[dict[str, Any]]
     notes: Mapping[str, Any]
+    path: Path | None = None
+
+    def mapped_anew(self) -> StageState:
+        """The same state, to look at and let go: what is read of a file is memory as long as it is mapped."""
+        return self if self.path is None else map_stage(self.path)
 
 
 @final
@@ -110,7 +116,7 @@ class RunFolder:
         with suppress(FileNotFoundError):
             self.partial(name).unlink()
         check_checkpoint(path)
-        return map_stage(path)
+        return replace(map_stage(path), path=path)
 
     def finished(self, history: list[dict[str, Any]]) -> None:
         """Make the log say exactly what is finished: a killed process may have logged more than it kept.
@@ -198,7 +204,7 @@ def write_stage(path: Path, state: StageState) -> None:
 
 
 def map_stage(path: Path) -> StageState:
-    """A stage's state, whose network stays in its file until it is looked at.
+    """A stage's state, whose network and masks stay in their file until they are looked at.
 
     All stages of a run are held until it ends: sixteen networks, with VGG-16's five rounds.
 
@@ -210,7 +216,7 @@ def map_stage(path: Path) -> StageState:
         raise CheckpointError(
             f"{path} does not hold a stage of a run; remove it, and the stage is made again"
         )
-    return StageState(kept["model"], Masks(kept["masks"]), kept["history"], kept["notes"])
+    return StageState(kept["model"], Masks.unwritten(kept["masks"]), kept["history"], kept["notes"])
 
 
 def _lock(folder: Path) -> FileLock:

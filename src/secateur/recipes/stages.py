@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property
@@ -36,6 +37,7 @@ from secateur.training.seeding import generator, seeded
 from secateur.training.task import Task
 
 ModelFactory = Callable[[], nn.Module]
+_LARGE_NETWORK = 10_000_000  # bytes
 
 
 @final
@@ -121,7 +123,7 @@ class Stages:
     def evaluate(self, stage: StageState) -> Evaluation:
         """A stage's network on the validation images, of which every process sees its part."""
         model, processes = self.build(), self.folder.processes
-        model.load_state_dict(dict(stage.model))
+        model.load_state_dict(dict(stage.mapped_anew().model))
         return evaluate_together(model.to(processes.device), self.task.validation, processes)
 
     def cut(self, name: str, before: StageState, choose: Choose) -> StageState:
@@ -155,7 +157,10 @@ class Stages:
         some = task.subset(plan.search.trial, generator(self.seed, name))
         once = plan.retrain[0].model_copy(update={"epochs": 1})
         self._retrain(name, 0, network, pruner, (once,), some)
-        return evaluate_together(network, task.validation, self.folder.processes).loss
+        loss = evaluate_together(network, task.validation, self.folder.processes).loss
+        del network, pruner
+        self._let_go()
+        return loss
 
     def retrain(self, name: str, number: int, cut: StageState, *, last: bool) -> StageState:
         """A cut network, its remaining weights trained."""
@@ -214,7 +219,7 @@ class Stages:
         return StageState(_state(model), masks, [record.to_json() for record in records], notes)
 
     def _taken_up(self, before: StageState) -> tuple[nn.Module, Pruner]:
-        model = self.build()
+        model, before = self.build(), before.mapped_anew()
         model.load_state_dict(dict(before.model))
         pruner = self._pruner(model)
         pruner.restrict(before.masks)
@@ -355,7 +360,7 @@ class Stages:
         if self.plan.teach is None:
             return None
         teacher = _for_training(self.build()).to(self.folder.processes.device)
-        teacher.load_state_dict(dict(self.dense.model))
+        teacher.load_state_dict(dict(self.dense.mapped_anew().model))
         temperature = self.plan.teach.temperature
         return Distillation(teach(teacher, self.task, temperature), self.plan.teach.weight, temperature)
 
@@ -368,10 +373,20 @@ class Stages:
             rounds = self.plan.rounds if self.plan.target is None else self.plan.search.rounds
             self.observer.on_stage(name, number, rounds + 1, epochs, finished)
         state = self.folder.stage(name, make)
+        self._let_go()
         # (A network made for every stage that is there already took VGG-16 a second each.)
-        check_state(self.structure, state.model, f"{self.folder.path / 'stages' / name}.pt")
+        check_state(self.structure, state.mapped_anew().model, f"{self.folder.path / 'stages' / name}.pt")
         self.folder.finished(state.history)
         return state
+
+    def _let_go(self) -> None:
+        """Free networks that torch.fx left in cycles when it traced them: one a round, with its gradients.
+
+        Python looks for cycles by the number of objects, and a network is few. It takes a tenth of a second:
+        more than the stage of a small network, and than its memory is worth.
+        """
+        if sum(tensor.nbytes for tensor in self.structure.state_dict().values()) >= _LARGE_NETWORK:
+            gc.collect()
 
     def _log_epoch(self, record: EpochRecord) -> None:
         self.folder.log(record.to_json())
