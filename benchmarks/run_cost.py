@@ -184,7 +184,7 @@ def rounds_memory(effort: Effort) -> Memory:
         [peak(effort.held_rounds) - dense],
         dense,
         limit=0.5,
-        note=f"resident at most, more than while the dense network is trained ({dense / 1e9:.2f} GB), batch 2",
+        note=f"resident at most, more than while the dense one is trained ({dense / 1e9:.2f} GB), batch 2",
     )
 
 

@@ -12,6 +12,7 @@ from secateur.networks import NETWORKS, build_network
 from secateur.recipes.builtin import RECIPES, builtin_recipe
 from secateur.recipes.cut import QualityCut
 from secateur.recipes.fitting import check_fits, fresh_network
+from secateur.training.processes import Processes
 from secateur.training.task import image_task
 from tests.recipes.test_forecast import density_of
 
@@ -35,7 +36,7 @@ def test_every_builtin_recipe_fits_its_network(name: str) -> None:
     labels = torch.arange(30) % 10
     data = ImageDataset(images, labels, images, labels, 10, "noise")
     network = fresh_network(partial(build_network, recipe.model, num_classes=10))
-    check_fits(recipe.plan, network, image_task(data, validation=10), 0, torch.device("cpu"))
+    check_fits(recipe.plan, network, image_task(data, validation=10), 0, Processes())
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg-16"])

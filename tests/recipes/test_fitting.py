@@ -4,6 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import nn
 
 from secateur.errors import (
@@ -14,6 +17,8 @@ from secateur.errors import (
 )
 from secateur.recipes.builtin import builtin_recipe
 from secateur.recipes.driver import train_prune_retrain
+from secateur.recipes.fitting import smallest_piece
+from secateur.training.phase import Phase
 from tests.small import CLASSES, Conv, Dense, blob_task, phase, plan
 
 TASK = blob_task()
@@ -54,6 +59,12 @@ class Unpacking(Dense):
         return super().forward(x)
 
 
+class Normalising(Dense):
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc1 = nn.Sequential(nn.Linear(144, 24), nn.BatchNorm1d(24))  # type: ignore[assignment]  # still a module
+
+
 ONE = Dense()
 LAYER = nn.Linear(144, 4)
 
@@ -71,6 +82,20 @@ LAYER = nn.Linear(144, 4)
         ),
         (SharedDropout, {"sweep": False}, 0, UnsupportedModelError, "or set `dropout_rule: false`"),
         (Pair, {}, 0, ConfigurationError, r"expected a tensor of shape \[1, 4\], found a tuple; let forward"),
+        (
+            lambda: nn.Sequential(nn.Flatten(), nn.LazyLinear(4)),
+            {},
+            0,
+            ConfigurationError,
+            "the network Sequential: 1.weight, 1.bias have no shape yet; let the function",
+        ),
+        (
+            Normalising,
+            {"dense": [phase(batch_size=TASK.train_count - 1)]},
+            0,
+            ConfigurationError,
+            r"the network Normalising cannot be trained on one image at a time \(Expected more than 1 value",
+        ),
         (Unpacking, {}, 0, ConfigurationError, r"it does not run \(ValueError: too many values to unpack"),
         (
             Dense,
@@ -246,3 +271,21 @@ def test_arguments_of_the_wrong_kind(tmp_path: Path, wrong: dict[str, Any], matc
     with pytest.raises(ConfigurationError, match=match):
         train_prune_retrain(**arguments, run_dir=tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@given(st.integers(1, 200), st.integers(1, 60), st.integers(1, 60), st.integers(1, 5))
+def test_the_smallest_piece_is_that_of_torchs_own_splitting(
+    images: int, batch_size: int, pieces: int, processes: int
+) -> None:
+    one = Phase.model_validate(phase(batch_size=batch_size, accumulate=min(pieces, batch_size)))
+    seen = []
+    for batch in torch.arange(images).split(batch_size):
+        shares = batch.tensor_split(processes) if len(batch) >= processes else [batch]
+        for share in shares:
+            seen += [len(piece) for piece in share.tensor_split(min(one.accumulate, len(share)))]
+    assert smallest_piece(images, one, processes) == min(seen)
+
+
+def test_a_batch_of_which_more_than_one_image_is_left_is_trained_on(tmp_path: Path) -> None:
+    the_plan = plan(dense=[phase(batch_size=TASK.train_count - 2)], sweep=False)
+    assert train_prune_retrain(Normalising, TASK, the_plan, tmp_path).compression > 1

@@ -155,8 +155,9 @@ def colour_statistics(pixels: Tensor) -> Normalisation:
 def is_whole(path: str | os.PathLike[str]) -> int | None:
     """Look a picture over: its size in bytes, or None where it is truncated or cannot be decoded.
 
-    JPEG is told by its first and last bytes, in a few microseconds; whatever lies between, a decoder makes
-    something of it. PNG has checksums, which are computed. Everything else is decoded.
+    JPEG is told by its first and last bytes, in a few microseconds; damage between them mostly decodes to
+    wrong colours, and is met when the picture is read if not. PNG has checksums, which are computed.
+    Everything else is decoded.
     """
     try:
         with open(path, "rb") as file:

@@ -161,7 +161,7 @@ def _opened(
     processes = join()
     network = fresh_network(model)
     about = describe_network(network)  # as its function made it: the checks set rates of dropout
-    check_fits(plan, network, task, seed, processes.device)
+    check_fits(plan, network, task, seed, processes)
     structure = network.to("meta")  # without numbers, for what is kept to be checked against
     _check_processes(processes, task)
     count = processes.count

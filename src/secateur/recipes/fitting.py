@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from secateur.errors import ConfigurationError, UnsupportedModelError
 from secateur.pruning.channel_graph import channel_graph
@@ -20,6 +22,7 @@ from secateur.recipes.turns import check_turns
 from secateur.training.freezing import train_only
 from secateur.training.gradients import check_precision
 from secateur.training.phase import Phase
+from secateur.training.processes import Processes
 from secateur.training.seeding import seeded
 from secateur.training.task import Task
 
@@ -66,7 +69,7 @@ def check_arguments(model: object, task: object, plan: object, settings: object)
         raise ConfigurationError(f"settings: expected JSON values, found {settings!r} ({error})") from error
 
 
-def check_fits(plan: Plan, network: nn.Module, task: Task, seed: int, device: torch.device) -> None:
+def check_fits(plan: Plan, network: nn.Module, task: Task, seed: int, processes: Processes) -> None:
     """Refuse a plan that would fail only after an hour of training.
 
     Args:
@@ -74,12 +77,13 @@ def check_fits(plan: Plan, network: nn.Module, task: Task, seed: int, device: to
         network: An untrained one, from `fresh_network`; its rates of dropout are the plan's afterwards.
         task: What it shall be trained on.
         seed: The run's seed.
-        device: What it is trained on.
+        processes: Who trains it, and on what device.
 
     Raises:
         ConfigurationError: The seed is negative, the network does not take the task's images or give its
-            classes, the device does not compute in a phase's precision, the plan sets a dropout rate for a
-            network without dropout, or a gradual cut is to be made while all it cuts is frozen.
+            classes, a phase leaves batch normalisation a single image, the device does not compute in its
+            precision, the plan sets a dropout rate for a network without dropout, or a gradual cut is to be
+            made while all it cuts is frozen.
         UnreachableTargetError: The cut leaves a layer empty whatever its weights are.
         LayerSelectionError: A pattern of the plan matches nothing or claims a layer twice.
         UnsupportedModelError: The plan sweeps or compacts a network that cannot be traced, or the dropout
@@ -100,9 +104,10 @@ def check_fits(plan: Plan, network: nn.Module, task: Task, seed: int, device: to
     in_turns = [phase for turn in plan.turns for phase in turn.retrain]
     phases: Sequence[Phase] = (*plan.dense, *in_turns, *plan.retrain, *(plan.final or ()))
     for phase in phases:
-        check_precision(phase, device)
+        check_precision(phase, processes.device)
         with train_only(network, phase.only):
             continue
+    _check_single_images(network, task, phases, processes)
     _check_gradual(plan, network, list(chosen.values()))
     if plan.dropout is not None and not any(isinstance(module, nn.Dropout) for module in network.modules()):
         raise ConfigurationError(
@@ -140,6 +145,12 @@ def fresh_network(model: Callable[[], nn.Module]) -> nn.Module:
         raise ConfigurationError(
             f"model: expected a function that makes a network, and it made {_kind(first)}"
         )
+    lazy = [name for name, parameter in first.named_parameters() if is_lazy(parameter)]
+    if lazy:
+        raise ConfigurationError(
+            f"the network {type(first).__name__}: {', '.join(lazy)} have no shape yet; let the function that "
+            "makes it run it once on an image, or give its lazy modules their sizes"
+        )
     shared = {id(p) for p in first.parameters()} & {id(p) for p in second.parameters()}
     if first is second or shared:
         raise ConfigurationError(
@@ -155,6 +166,52 @@ def _refuse_frozen(network: nn.Module) -> None:
             f"the network {type(network).__name__}: nothing in it can be trained, all its parameters have "
             "requires_grad False; let the function that makes it leave them trainable"
         )
+
+
+def smallest_piece(images: int, phase: Phase, processes: int) -> int:
+    """The fewest images that a network sees at once in training: of a last batch, of a process, of a piece.
+
+    Args:
+        images: That train, at least 1.
+        phase: Its batch size, and in how many pieces a step is computed.
+        processes: How many share a batch; one with fewer images than processes is computed by all.
+
+    Returns:
+        A number of images.
+
+    Example:
+        >>> from secateur.training.phase import Sgd
+        >>> phase = Phase(epochs=1, batch_size=4, optimizer=Sgd(learning_rate=0.1))
+        >>> smallest_piece(12, phase, 1), smallest_piece(13, phase, 1), smallest_piece(12, phase, 3)
+        (4, 1, 1)
+    """
+    batches = {min(images, phase.batch_size), images % phase.batch_size or min(images, phase.batch_size)}
+    shares = [batch // processes if batch >= processes else batch for batch in batches]
+    return min(share // min(phase.accumulate, share) for share in shares)
+
+
+def _check_single_images(
+    network: nn.Module, task: Task, phases: Sequence[Phase], processes: Processes
+) -> None:
+    """Refuse phases in which batch normalisation would have one number a channel to take a deviation of."""
+    if processes.count > 1 and processes.device.type == "cuda":
+        return  # there it is taken over the images of all processes
+    count = task.train_count
+    single = [phase for phase in phases if smallest_piece(count, phase, processes.count) == 1]
+    if not single:
+        return
+    trained = copy.deepcopy(network).train()
+    try:
+        with torch.no_grad():
+            trained(task.example().to(next(trained.parameters()).device))
+    except ValueError as error:
+        phase = single[0]
+        raise ConfigurationError(
+            f"the network {type(network).__name__} cannot be trained on one image at a time ({error}), and "
+            f"{count} images in batches of {phase.batch_size}, computed by {processes.count} "
+            f"processes in {phase.accumulate} pieces, leave one alone; choose another batch_size, so that "
+            "the last batch has more, or fewer pieces or processes"
+        ) from error
 
 
 def _check_gradual(plan: Plan, network: nn.Module, chosen: Sequence[nn.Parameter]) -> None:
