@@ -168,6 +168,14 @@ def test_a_png_that_is_damaged_within_is_seen_before_it_is_decoded(tmp_path: Pat
     assert is_whole(path) is None
 
 
+def test_a_jpeg_whose_header_is_damaged_is_seen_before_it_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "a.jpg"
+    picture(0, 0, 64, 64).save(path)
+    content = path.read_bytes()
+    path.write_bytes(content[:3] + bytes(len(content) - 5) + content[-2:])
+    assert is_whole(path) is None
+
+
 def test_a_picture_of_absurd_size_is_damaged(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.png"
     picture(0, 0, 64, 64).save(path)

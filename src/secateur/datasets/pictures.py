@@ -155,9 +155,8 @@ def colour_statistics(pixels: Tensor) -> Normalisation:
 def is_whole(path: str | os.PathLike[str]) -> int | None:
     """Look a picture over: its size in bytes, or None where it is truncated or cannot be decoded.
 
-    JPEG is told by its first and last bytes, in a few microseconds; damage between them mostly decodes to
-    wrong colours, and is met when the picture is read if not. PNG has checksums, which are computed.
-    Everything else is decoded.
+    JPEG is told by its header and its last bytes, without decoding: damage to its pixels decodes to wrong
+    colours. PNG has checksums, which are computed. Everything else is decoded.
     """
     try:
         with open(path, "rb") as file:
@@ -167,11 +166,12 @@ def is_whole(path: str | os.PathLike[str]) -> int | None:
             tail = file.read()
     except OSError:  # a link that leads nowhere, say: its name is all there is to tell
         return None
-    if head[:3] == b"\xff\xd8\xff" and b"\xff\xd9" in tail:
-        return size
     try:
         with _refusing_damage(path) as pillow:
-            if head == b"\x89PNG":
+            if head[:3] == b"\xff\xd8\xff" and b"\xff\xd9" in tail:
+                with pillow.open(path):
+                    pass
+            elif head == b"\x89PNG":
                 with pillow.open(path) as picture:
                     picture.verify()
             else:
