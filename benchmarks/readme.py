@@ -277,7 +277,8 @@ def _overhead(results: Path) -> str:
         return ""
     return (
         "\nWhat pruning costs, as ratios to doing without it, measured side by side in one run (memory: "
-        "extra over the model's); what rounds and taking up a run cost, in another:\n\n"
+        "extra over the model's); what rounds (a run's memory: extra over training the dense network alone) "
+        "and taking up a run cost, in another:\n\n"
         + _table(("measurement", "measured", "limit we set ourselves", "within"), rows)
     )
 
