@@ -60,9 +60,9 @@ def test_the_tables(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "6,400 training images of 1 x 28 x 28 pixels" in out
     assert ["fc1", "235K", "10.0", "23.5K", "gap8", "119KB", "235K", "23.5K"] in lines
     assert ["others", "410", "float32", "1.64KB"] in lines
-    assert ["dense", "all", "1", "2", "32", "400", "3.35MB", "-", "-"] in lines
-    assert ["round", "all", "1", "1", "32", "200", "4.68MB", "-", "-"] in lines
-    assert ["total", "3", "600", "4.68MB", "-"] in lines
+    assert ["dense", "all", "1", "2", "32", "400", "5.48MB", "-", "-"] in lines
+    assert ["round", "all", "1", "1", "32", "200", "6.81MB", "-", "-"] in lines
+    assert ["total", "3", "600", "6.81MB", "-"] in lines
     assert "1.07MB -> 136KB, 7.8x smaller; weights 10.0x fewer, MAC 10.0x fewer" in out
     assert "hours       not measured" in out
 
@@ -72,9 +72,9 @@ def test_large_numbers_have_their_units(capsys: pytest.CaptureFixture[str]) -> N
     out = printed(capsys, "alexnet", "--plan", "--no-measure")
     assert "1,231,167 training images of 3 x 227 x 227 pixels, 1000 classes" in out
     assert "244MB -> 32MB, 7.6x smaller" in out
-    assert "memory      4GB (weights 244MB, gradients 244MB" in out
+    assert "memory      4.48GB (weights 244MB, gradients 244MB" in out
     lines = [line.split() for line in out.splitlines()]
-    assert ["turn", "1", "fc*", "4", "16", "256", "77K", "976MB", "-", "-"] in lines
+    assert ["turn", "1", "fc*", "4", "16", "256", "77K", "1.45GB", "-", "-"] in lines
 
 
 def test_hours_as_measured(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

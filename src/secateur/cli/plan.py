@@ -256,7 +256,7 @@ def _phase_cells(phase: PhaseForecast) -> tuple[str, ...]:
 
 
 def _memory_line(memory: Memory) -> str:
-    parts = ("weights", "gradients", "optimizer", "masks", "activations")
+    parts = ("weights", "gradients", "optimizer", "masks", "activations", "copy")
     return f"{_bytes(memory.total)} (" + ", ".join(f"{p} {_bytes(getattr(memory, p))}" for p in parts) + ")"
 
 

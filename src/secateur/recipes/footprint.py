@@ -41,6 +41,8 @@ class Memory:
         optimizer: Its states.
         masks: Masks, with the factors that enforce them.
         activations: What the forward pass keeps for the backward pass, and the images.
+        copy: Weights and states of the last epoch, which an interruption would write; in the processor's
+            memory, and of the process alone that writes.
     """
 
     weights: int
@@ -48,11 +50,12 @@ class Memory:
     optimizer: int
     masks: int
     activations: int
+    copy: int
 
     @property
     def total(self) -> int:
         """All together."""
-        return self.weights + self.gradients + self.optimizer + self.masks + self.activations
+        return self.weights + self.gradients + self.optimizer + self.masks + self.activations + self.copy
 
 
 def phase_memory(
@@ -60,9 +63,9 @@ def phase_memory(
 ) -> Memory:
     """What a phase keeps in memory, from the shapes of a copy on PyTorch's meta device.
 
-    ``weights + gradients + states a weight x trainable weights + masks + images x what one image leaves``:
-    an activation of a frozen layer counts only where something behind it needs it. Activations are counted as
-    float32, which is the most that mixed precision keeps.
+    ``weights + gradients + states a weight x trainable weights + masks + images x what one image leaves``,
+    and weights and states once more. An activation of a frozen layer counts only where something behind it
+    needs it. Activations are counted as float32, which is the most that mixed precision keeps.
 
     Args:
         model: The network.
@@ -82,19 +85,21 @@ def phase_memory(
         ...     {"epochs": 1, "batch_size": 8, "optimizer": {"kind": "sgd", "learning_rate": 0.1}}
         ... )
         >>> phase_memory(nn.Sequential(nn.Flatten(), nn.Linear(4, 2)), (1, 2, 2), sgd, 8, masks=None)
-        Memory(weights=40, gradients=40, optimizer=40, masks=0, activations=128)
+        Memory(weights=40, gradients=40, optimizer=40, masks=0, activations=128, copy=80)
     """
     shadow = meta_copy(model).train()
     with train_only(shadow, phase.only):
         trained = _bytes(p for p in shadow.parameters() if p.requires_grad)
         kept = _kept_for_backward(shadow, image_shape) if trained else 0
     image = 4 * math.prod(image_shape)
+    weights, states = _bytes([*shadow.parameters(), *shadow.buffers()]), _states(phase) * trained
     return Memory(
-        weights=_bytes([*shadow.parameters(), *shadow.buffers()]),
+        weights=weights,
         gradients=trained,
-        optimizer=_states(phase) * trained,
+        optimizer=states,
         masks=0 if masks is None else _mask_bytes(shadow, masks),
         activations=images * image + -(-images // phase.accumulate) * kept,
+        copy=weights + states,
     )
 
 
