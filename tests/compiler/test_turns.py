@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from secateur.compiler.turns import Timed, in_turns
@@ -19,6 +20,18 @@ def test_contenders_take_turns_and_the_hopeless_are_let_go() -> None:
     assert {name: timed.microseconds for name, timed in found.items()} == {"a": 2.0, "b": 1.0, "c": 9.0}
     # One more burst for the hopeless.
     assert turns == ["a", "a", "b", "b", "c", "c", "a", "b", "c", *["a", "b"] * 6]
+
+
+def test_nobody_is_let_go_where_all_times_count() -> None:
+    runs = 0
+
+    def slow(times: int) -> list[int]:
+        nonlocal runs
+        runs += times
+        return [9000] * times
+
+    in_turns({"slow": slow, "fast": lambda times: [1000] * times}, rounds=3, hopeless=math.inf)
+    assert runs == 1 + 1 + 3 * 50
 
 
 def test_what_others_left_in_the_caches_and_what_a_contender_left_itself() -> None:

@@ -112,9 +112,8 @@ def _compile(folder: Path, path: Path) -> None:
 def _dense_microseconds(run: Run, pixels: NDArray[np.float32], timer: Timer) -> float:
     import torch  # noqa: PLC0415  # see above
 
-    from secateur.cli.shipping import eager_timer  # noqa: PLC0415  # see above
-    from secateur.compiler.turns import in_turns  # noqa: PLC0415  # see above
+    from secateur.cli.shipping import beside_pytorch  # noqa: PLC0415  # see above
     from secateur.export import network_of_run  # noqa: PLC0415  # see above
 
     dense = network_of_run(run.folder, dense=True).module
-    return in_turns({"dense": eager_timer(dense, torch.from_numpy(pixels)), "pruned": timer})["dense"].again
+    return beside_pytorch(dense, torch.from_numpy(pixels), timer)[0]

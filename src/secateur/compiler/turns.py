@@ -38,7 +38,9 @@ class Timed:
     again: float
 
 
-def in_turns(contenders: Mapping[Name, Timer], *, rounds: int = _ROUNDS) -> dict[Name, Timed]:
+def in_turns(
+    contenders: Mapping[Name, Timer], *, rounds: int = _ROUNDS, hopeless: float = _HOPELESS
+) -> dict[Name, Timed]:
     """Lower quartiles of contenders that take turns.
 
     A disturbance only ever adds time, and on a shared machine more than half of all runs may be disturbed: by
@@ -47,6 +49,8 @@ def in_turns(contenders: Mapping[Name, Timer], *, rounds: int = _ROUNDS) -> dict
     Args:
         contenders: By name, functions that run something some times and return nanoseconds a time.
         rounds: How many turns each has, at least 1.
+        hopeless: A contender so many times slower than the best is let go; infinity for none, where all times
+            count and not the best alone.
 
     Returns:
         Times by name; of those that fell far behind, by what they ran until then.
@@ -65,10 +69,10 @@ def in_turns(contenders: Mapping[Name, Timer], *, rounds: int = _ROUNDS) -> dict
     best = min(_least(each) for each in bursts.values())
     for turn in range(rounds):
         for name, run in contenders.items():
-            hopeless = _least(bursts[name]) > _HOPELESS * best
-            if hopeless and turn == 0:
+            behind = _least(bursts[name]) > hopeless * best
+            if behind and turn == 0:
                 bursts[name].append(run(repeats[name]))
-            elif not hopeless:
+            elif not behind:
                 bursts[name].append(run(max(2, repeats[name])))
             best = min(best, *bursts[name][-1])
     found = {name: _timed(each, repeats[name]) for name, each in bursts.items()}
