@@ -91,7 +91,7 @@ class Runs {
 
 // Calls visit(run, position within the block, channel within the panel, entry, whether it is the panel's first at that
 // position) for every non-zero of a matrix whose lines are positions. What belongs to a block is visited before the next
-// one is, and stays in a cache: to transpose the matrix first took five times as long.
+// one is, and stays in a cache: to transpose the matrix first took more than twice as long.
 template <class Visit>
 void each_of_columns(const Matrix& matrix, const LanePlan& plan, const WeightBlocks& out, Visit visit) {
   const std::int64_t channels = out.panel_channels;

@@ -26,7 +26,7 @@ WeightedNode = Convolution | Linear
 _COLUMNS_BELOW = 0.7
 # Of the packed weights' bytes. Convolutions are packed anew when a file is loaded, linear layers stay in it:
 # with this much besides, AlexNet and VGG-16 hold less than 1.15 times their files once loaded, at batch 1.
-# (Batches pack linear layers, too: at 16 AlexNet holds 1.7 times its file.)
+# (Batches pack linear layers, too: at 16 AlexNet holds 1.3 to 1.7 times its file.)
 _TRANSFORMED_SHARE = 0.5
 # Bytes that count for nothing beside those of a process.
 _NEGLIGIBLE = 4_000_000
