@@ -34,7 +34,6 @@ LIMITS: Mapping[tuple[str, ValueType], int] = {
     ("vgg16@paper", "float32"): 60_000_000,
     ("vgg16@paper", "float16"): 39_000_000,
 }
-_VALUE_BYTES: Mapping[ValueType, int] = {"float32": 4, "float16": 2, "bfloat16": 2}
 
 
 def sizes_of(network: str, values: Sequence[ValueType]) -> list[dict[str, Any]]:
@@ -55,22 +54,21 @@ def sizes_of(network: str, values: Sequence[ValueType]) -> list[dict[str, Any]]:
         for kind in values:
             program = sc.compile(exported, values=kind, measure=False)
             program.save(file)
-            model = sc.load(file).model
-            bound = sum(4 * tensor.size for tensor in model.tensors.values()) + sum(
-                entropy_bound(
-                    prod(weight.shape), round(program.density(name) * prod(weight.shape)), _VALUE_BYTES[kind]
-                )
-                for name, weight in model.weights.items()
-            )
+            size = file.stat().st_size
+            bound = float(sum(tensor.nbytes for tensor in program.model.tensors.values()))
+            for name, weight in program.model.weights.items():
+                positions = prod(weight.shape)
+                kept = round(program.density(name) * positions)
+                bound += entropy_bound(positions, kept, weight.layout.values.itemsize)
             found.append(
                 {
                     "network": network,
                     "values": kind,
-                    "file_bytes": file.stat().st_size,
+                    "file_bytes": size,
                     "entropy_bytes": bound,
-                    "above_entropy": file.stat().st_size / bound - 1,
+                    "above_entropy": size / bound - 1,
                     "limit_bytes": LIMITS[network, kind],
-                    "within": file.stat().st_size <= LIMITS[network, kind],
+                    "within": size <= LIMITS[network, kind],
                 }
             )
     return found

@@ -68,13 +68,14 @@ def why_not_shipped(make: Callable[[], nn.Module], shape: Sequence[int]) -> list
         network = make()
     try:
         network_of_module(network.eval(), (torch.zeros(1, *shape),))
-        del network
-        gc.collect()  # the exporter leaves cycles that hold it, and its weights would stay beside the run
     except UnsupportedModelError as error:
         return [
             "note: this network trains and is pruned here, but as it is, secateur export will refuse it: "
             f"{error}"
         ]
+    finally:
+        del network
+        gc.collect()  # the exporter leaves cycles that hold it, and its weights would stay beside the run
     return []
 
 
