@@ -62,17 +62,28 @@ def _conv(inputs: int, outputs: int, size: int, kernel: int = 3, groups: int = 1
     )
 
 
+def _unpadded(inputs: int, outputs: int, size: int, kernel: int, stride: int = 1) -> Layer:
+    return Layer(lambda: nn.Conv2d(inputs, outputs, kernel, stride), (inputs, size, size))
+
+
 def _linear(inputs: int, outputs: int) -> Layer:
     return Layer(lambda: nn.Linear(inputs, outputs), (inputs,), (1, 16))
 
 
+# Every shape of the paper's four networks. VGG-16's conv3_3, conv4_3, conv5_1 and conv5_3 have the shape of the
+# layer beside them, its fc7 and fc8 those of AlexNet's fc2 and fc3.
 LAYERS = {
+    "vgg16.conv1_1": _conv(3, 64, 224),
     "vgg16.conv1_2": _conv(64, 64, 224),
+    "vgg16.conv2_1": _conv(64, 128, 112),
     "vgg16.conv2_2": _conv(128, 128, 112),
+    "vgg16.conv3_1": _conv(128, 256, 56),
     "vgg16.conv3_2": _conv(256, 256, 56),
+    "vgg16.conv4_1": _conv(256, 512, 28),
     "vgg16.conv4_2": _conv(512, 512, 28),
     "vgg16.conv5_2": _conv(512, 512, 14),
     "vgg16.fc6": _linear(25088, 4096),
+    "alexnet.conv1": _unpadded(3, 96, 227, 11, 4),
     "alexnet.conv2": _conv(96, 256, 27, 5, 2),
     "alexnet.conv3": _conv(256, 384, 13),
     "alexnet.conv4": _conv(384, 384, 13, 3, 2),
@@ -80,8 +91,13 @@ LAYERS = {
     "alexnet.fc1": _linear(9216, 4096),
     "alexnet.fc2": _linear(4096, 4096),
     "alexnet.fc3": _linear(4096, 1000),
+    "lenet-5.conv1": _unpadded(1, 20, 28, 5),
+    "lenet-5.conv2": _unpadded(20, 50, 12, 5),
     "lenet-5.fc1": _linear(800, 500),
+    "lenet-5.fc2": _linear(500, 10),
     "lenet-300-100.fc1": _linear(784, 300),
+    "lenet-300-100.fc2": _linear(300, 100),
+    "lenet-300-100.fc3": _linear(100, 10),
 }
 
 
