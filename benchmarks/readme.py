@@ -17,7 +17,8 @@ BEGIN = "<!-- results: made by `python -m benchmarks.readme` from benchmarks/res
 END = "<!-- end of results -->\n"
 RUNTIME = ROOT / "docs" / "runtime.md"
 SWEEPS = ("sweep", "sweep-avx512")  # the same layers on two machines
-_BENCHES = ("bench-paper-avx512", "bench-paper")  # the same suite on two machines, today's kernels first
+# The same suite on three machines; those with today's kernels first.
+_BENCHES = ("bench-paper-zen4", "bench-paper-ice-lake", "bench-paper")
 _RECIPES = {
     "lenet-300-100": "the paper's: 12x, 1.64 -> 1.59 %",
     "lenet-5": "the paper's: 12x, 0.80 -> 0.77 %",

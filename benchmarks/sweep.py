@@ -70,8 +70,8 @@ def _linear(inputs: int, outputs: int) -> Layer:
     return Layer(lambda: nn.Linear(inputs, outputs), (inputs,), (1, 16))
 
 
-# Every shape of the paper's four networks. VGG-16's conv3_3, conv4_3, conv5_1 and conv5_3 have the shape of the
-# layer beside them, its fc7 and fc8 those of AlexNet's fc2 and fc3.
+# Every shape of the paper's four networks. VGG-16's conv3_3, conv4_3, conv5_1 and conv5_3 have the shape of
+# the layer beside them, its fc7 and fc8 those of AlexNet's fc2 and fc3.
 LAYERS = {
     "vgg16.conv1_1": _conv(3, 64, 224),
     "vgg16.conv1_2": _conv(64, 64, 224),
