@@ -30,19 +30,23 @@ struct StreamedPlan {
   std::int64_t lanes;
   std::int64_t vectors;  // of tiles of a run
   std::int64_t runs;
-  std::int64_t slice;   // output channels of an item
+  std::int64_t slices;  // of the output channels: an item each
+  std::int64_t slice;   // of the longest, output channels
   std::int64_t packed;  // input channels of a block of packed weights
   std::int64_t part;    // and of whole such blocks that go at a time
 
   std::int64_t group_in() const { return tiles.shape.in_channels / tiles.shape.groups; }
   std::int64_t group_out() const { return tiles.shape.out_channels / tiles.shape.groups; }
   std::int64_t parts() const { return ceil_div(group_in(), part); }
-  std::int64_t slices() const { return ceil_div(group_out(), slice); }
+  std::int64_t output_vectors() const { return ceil_div(group_out(), lanes); }
+  // The first output channel of a slice; all are as long as each other, but for a vector.
+  std::int64_t slice_begin(std::int64_t index) const { return output_vectors() * index / slices * lanes; }
+  std::int64_t slice_end(std::int64_t index) const { return std::min(slice_begin(index + 1), group_out()); }
   std::int64_t eights() const { return vectors * lanes / EIGHT; }
 };
 
 StreamedPlan plan_streamed(const ConvolutionShape& shape, const WeightedKernels& kernels) {
-  StreamedPlan plan{{shape, 4}, kernels.lanes, 0, 0, 0, 0, 0};
+  StreamedPlan plan{{shape, 4}, kernels.lanes, 0, 0, 0, 0, 0, 0};
   const std::int64_t all = ceil_div(plan.tiles.count(), plan.lanes);
   plan.vectors = ceil_div(all, ceil_div(all, RUN_TILES / plan.lanes));
   plan.runs = ceil_div(all, plan.vectors);
@@ -50,8 +54,11 @@ StreamedPlan plan_streamed(const ConvolutionShape& shape, const WeightedKernels&
   const std::int64_t blocks = ceil_div(ceil_div(plan.group_in(), parts), MOST_PACKED);
   plan.packed = ceil_div(plan.group_in(), parts * blocks);
   plan.part = blocks * plan.packed;
-  const std::int64_t whole = kernels.panel_pixels * plan.lanes;
-  plan.slice = std::min(whole, ceil_div(plan.group_out(), plan.lanes) * plan.lanes);
+  plan.slices = ceil_div(plan.output_vectors(), kernels.panel_pixels);
+  // Two threads have as many items each: of eleven, one thread's six took as long as twelve do.
+  const bool odd = plan.slices * plan.runs * shape.groups % 2 != 0;
+  if (odd && plan.slices < plan.output_vectors()) ++plan.slices;
+  plan.slice = ceil_div(plan.output_vectors(), plan.slices) * plan.lanes;
   return plan;
 }
 
@@ -59,7 +66,7 @@ WeightBlocks pack(const StreamedPlan& plan, const Matrix& weights) {
   LanePlan filters;
   filters.shape = plan.tiles.shape;
   filters.block = plan.packed * TAPS;
-  filters.slice = plan.slice;
+  filters.slice = plan.lanes;
   return pack_weights(weights, filters, 1);
 }
 
@@ -73,7 +80,7 @@ std::int64_t eights_of(const StreamedPlan& plan, std::int64_t tiles) {
 
 // Output channels of an item, and a part of its input channels.
 struct Part {
-  std::int64_t group, slice, outputs, first, inputs;
+  std::int64_t group, output, outputs, first, inputs;
 };
 
 class StreamedWinograd final : public WeightedStep {
@@ -92,7 +99,7 @@ class StreamedWinograd final : public WeightedStep {
   }
 
   std::size_t packed_bytes() const noexcept override { return weights_.bytes; }
-  std::int64_t items() const noexcept override { return plan_.runs * plan_.tiles.shape.groups * plan_.slices(); }
+  std::int64_t items() const noexcept override { return plan_.runs * plan_.tiles.shape.groups * plan_.slices; }
   std::size_t scratch_bytes() const noexcept override {
     return carved_bytes([this](Carver& parts) { carve(parts); });
   }
@@ -103,19 +110,19 @@ class StreamedWinograd final : public WeightedStep {
     std::int64_t transformed = -1;
     for (std::int64_t item = begin; item < end; ++item) {
       // Slices go fastest: neighbours share the transformed input.
-      const std::int64_t input = item / plan_.slices();
+      const std::int64_t input = item / plan_.slices;
       const std::int64_t group = input % plan_.tiles.shape.groups;
       const std::int64_t run = input / plan_.tiles.shape.groups;
       if (input != transformed) transform_input(run, group, memory, s);
       transformed = input;
-      const std::int64_t slice = item % plan_.slices();
-      const std::int64_t outputs = std::min(plan_.slice, plan_.group_out() - slice * plan_.slice);
+      const std::int64_t output = plan_.slice_begin(item % plan_.slices);
+      const std::int64_t outputs = plan_.slice_end(item % plan_.slices) - output;
       for (std::int64_t first = 0; first < plan_.group_in(); first += plan_.part) {
-        const Part part{group, slice, outputs, first, std::min(plan_.part, plan_.group_in() - first)};
+        const Part part{group, output, outputs, first, std::min(plan_.part, plan_.group_in() - first)};
         transform_filters(part, s);
         multiply(part, run, s);
       }
-      finish(run, group, slice, outputs, memory, s);
+      finish(run, group, output, outputs, memory, s);
     }
   }
 
@@ -172,22 +179,22 @@ class StreamedWinograd final : public WeightedStep {
 
   // The weights of a vector of output channels and a block of input channels, as if there were no zeros among them.
   void spread(const Part& part, std::int64_t block, std::int64_t output, const Scratch& s) const noexcept {
-    const std::int64_t end = std::min(output + plan_.lanes, part.outputs);
+    const std::int64_t channels = std::min(plan_.lanes, part.outputs - output);
+    const std::int64_t first = part.output + output;
     const std::uint16_t* const counts =
-        weights_.counts + (part.group * weights_.blocks + block) * weights_.panels + part.slice * plan_.slice;
-    const std::int64_t start = weights_.starts[weights_.start_index(part.group, block, part.slice)] +
-                               std::accumulate(counts, counts + output, std::int64_t{0});
+        weights_.counts + (part.group * weights_.blocks + block) * weights_.panels + first;
+    const std::int64_t start = weights_.starts[weights_.start_index(part.group, block, first / plan_.lanes)];
     const std::byte* const stored = weights_.values + start * value_bytes(weights_.type);
     const float* value = reinterpret_cast<const float*>(stored);
     if (weights_.type != ValueType::float32) {
-      const std::int64_t count = std::accumulate(counts + output, counts + end, std::int64_t{0});
+      const std::int64_t count = std::accumulate(counts, counts + channels, std::int64_t{0});
       kernels_.widen(stored, weights_.type, count, s.widened);
       value = s.widened;
     }
     const std::uint8_t* index = weights_.indices + start;
     std::memset(s.filters, 0, static_cast<std::size_t>(floats(plan_.packed * TAPS * plan_.lanes)));
-    for (std::int64_t channel = output; channel < end; ++channel) {
-      float* const lane = s.filters + (channel - output);
+    for (std::int64_t channel = 0; channel < channels; ++channel) {
+      float* const lane = s.filters + channel;
       for (const std::uint8_t* const last = index + counts[channel]; index < last; ++index, ++value) {
         lane[*index * plan_.lanes] = *value;
       }
@@ -206,7 +213,7 @@ class StreamedWinograd final : public WeightedStep {
     }
   }
 
-  void finish(std::int64_t run, std::int64_t group, std::int64_t slice, std::int64_t outputs, const Memory& memory,
+  void finish(std::int64_t run, std::int64_t group, std::int64_t output, std::int64_t outputs, const Memory& memory,
               const Scratch& s) const noexcept {
     const std::int64_t pieces = lines_.pieces(run, s.lines);
     const std::int64_t tiles = eights_of(plan_, lines_.tile_count(run)) * EIGHT;
@@ -214,7 +221,7 @@ class StreamedWinograd final : public WeightedStep {
       kernels_.streamed.output({s.products + first, products_step(), product_step(), tiles, s.lines.lines,
                                 lines_.line_step()});
       for (std::int64_t channel = 0; channel < std::min(plan_.lanes, outputs - first); ++channel) {
-        lines_.finish(group * plan_.group_out() + slice * plan_.slice + first + channel,
+        lines_.finish(group * plan_.group_out() + output + first + channel,
                       s.lines.lines + channel * plan_.tiles.side * lines_.line_step(), pieces, memory, s.lines);
       }
     }
