@@ -5,6 +5,7 @@
 #include <nanobind/stl/tuple.h>
 #include <nanobind/stl/vector.h>
 
+#include "known_calls.h"
 #include "matrix.h"
 #include "program.h"
 
@@ -66,6 +67,7 @@ void bind_steps(nb::class_<Program>& program) {
 }  // namespace
 
 NB_MODULE(_native, module) {
+  import_numpy();
   module.def("isa", &isa);
   module.def("isas", &isas);
 
@@ -80,7 +82,7 @@ NB_MODULE(_native, module) {
   program.def(nb::init<std::optional<std::string>>(), "isa"_a = nb::none())
       .def("constant", &Program::constant, "array"_a)
       .def("finish", &Program::finish, "arena_bytes"_a)
-      .def("run", &Program::run, "inputs"_a, "outputs"_a, "threads"_a)
+      .def("run", nb::overload_cast<nb::list, nb::list, int>(&Program::run, nb::const_), "inputs"_a, "outputs"_a, "threads"_a)
       .def("time", &Program::time, "inputs"_a, "outputs"_a, "threads"_a, "repeats"_a)
       .def("time_steps", &Program::time_steps, "inputs"_a, "outputs"_a, "threads"_a, "repeats"_a)
       .def_prop_ro("isa", &Program::isa)
@@ -90,4 +92,10 @@ NB_MODULE(_native, module) {
       .def_prop_ro("output_bytes", &Program::output_bytes);
   bind_weighted(program);
   bind_steps(program);
+
+  nb::class_<KnownCalls>(module, "KnownCalls")
+      .def(nb::init<>())
+      .def("add", &KnownCalls::add, "program"_a, "input_shape"_a, "output_shape"_a)
+      .def("clear", &KnownCalls::clear)
+      .def("run", &KnownCalls::run, "array"_a.none(), "threads"_a);
 }

@@ -1,6 +1,8 @@
 #include "program.h"
 
 #include <array>
+#include <functional>
+#include <numeric>
 
 #include "secateur/names.h"
 
@@ -85,6 +87,24 @@ std::int64_t Program::constant(nb::handle array) {
 void Program::run(nb::list inputs, nb::list outputs, int threads) const {
   with_arrays(c_.get(), inputs, outputs,
               [&](auto in, auto out) { return secateur_program_run(c_.get(), in, out, threads); });
+}
+
+void Program::run(const void* input, void* output, int threads) const {
+  secateur_status status = SECATEUR_OK;
+  {
+    const nb::gil_scoped_release unlocked;
+    status = secateur_program_run(c_.get(), &input, &output, threads);
+  }
+  check(status);
+}
+
+bool Program::takes(const Shape& input, const Shape& output) const {
+  if (secateur_program_inputs(c_.get()) != 1 || secateur_program_outputs(c_.get()) != 1) return false;
+  const auto bytes = [](const Shape& shape) {
+    return std::accumulate(shape.begin(), shape.end(), static_cast<std::int64_t>(sizeof(float)), std::multiplies<>());
+  };
+  return secateur_program_input_bytes(c_.get(), 0) <= bytes(input) &&
+         secateur_program_output_bytes(c_.get(), 0) <= bytes(output);
 }
 
 Nanoseconds Program::time(nb::list inputs, nb::list outputs, int threads, int repeats) const {

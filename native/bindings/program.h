@@ -29,6 +29,10 @@ class Program {
   std::int64_t constant(nanobind::handle array);
   void finish(std::int64_t arena_bytes) { check(secateur_program_finish(c_.get(), arena_bytes)); }
   void run(nanobind::list inputs, nanobind::list outputs, int threads) const;
+  // Of one input and one output, whose memory is as large as it must be.
+  void run(const void* input, void* output, int threads) const;
+  // Whether its one input and its one output hold no more than float32 arrays of these shapes.
+  bool takes(const Shape& input, const Shape& output) const;
   Nanoseconds time(nanobind::list inputs, nanobind::list outputs, int threads, int repeats) const;
   std::vector<Nanoseconds> time_steps(nanobind::list inputs, nanobind::list outputs, int threads, int repeats) const;
   std::string isa() const { return secateur_isa_name(isa_); }

@@ -22,7 +22,7 @@ constexpr std::int64_t SLICE_BYTES = 288 * 1024;
 constexpr std::int64_t MAX_BLOCK = 256;
 constexpr std::int64_t MAX_OFFSETS = 65536;
 constexpr std::int64_t ENOUGH_ITEMS = 8;
-constexpr std::int64_t LEAST_CHANNELS = 32;  // of a slice: loading its tiles is shared by no fewer
+constexpr std::int64_t LEAST_CHANNELS = 24;  // of a slice: loading its tiles is shared by no fewer
 
 // Bytes of one channel of the packed input that a tile reads.
 std::int64_t footprint(const ConvolutionShape& s, std::int64_t lanes, std::int64_t rows, std::int64_t columns) {

@@ -81,8 +81,8 @@ double panel_cycles(std::int64_t pixels, const WeightedKernels& kernels);
 // they are few; `others` counts the items of a slice.
 std::int64_t balanced_slices(std::int64_t slices, std::int64_t channels, std::int64_t others);
 
-// Work of about ten microseconds: below it a second thread costs more than it brings.
-constexpr double SMALL_CYCLES = 30e3;
+// Work of about five microseconds: below it a second thread costs more than it brings.
+constexpr double SMALL_CYCLES = 15e3;
 
 LanePlan plan_lanes(const ConvolutionShape& shape, const WeightedKernels& kernels, const LaneWork& work);
 

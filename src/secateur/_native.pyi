@@ -250,3 +250,15 @@ class Program:
         output_shape: Sizes,
     ) -> None: ...
     def copy(self, source: Ref, output: Ref, count: int) -> None: ...
+
+@final
+class KnownCalls:
+    """Programs of one float32 input and output, by the input's shape: tiny calls without Python's checks."""
+
+    def __init__(self) -> None: ...
+    def add(self, program: Program, input_shape: Sizes, output_shape: Sizes) -> None:
+        """How to run an array of that shape from now on. That both are float32 is the caller's to know."""
+
+    def clear(self) -> None: ...
+    def run(self, array: object, threads: int) -> NDArray[np.float32] | None:
+        """The output; None for anything but a plain NumPy array of float32 and of a shape that was added."""

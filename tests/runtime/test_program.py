@@ -245,6 +245,8 @@ def test_an_array_like_one_before_is_checked_all_the_same() -> None:
         program(x.astype(np.float64))
     with pytest.raises(InputError, match=r"expected shape \(batch, 784\), found \(2, 783\)"):
         program(x[:, 1:])
+    with pytest.raises(InputError, match="expected a NumPy array or a torch tensor, found NoneType"):
+        program(None)
     with pytest.raises(ConfigurationError, match="threads must be at least 1, found 0"):
         program(x, threads=0)
     with pytest.raises(ConfigurationError, match="threads must be at most 2147483647, found 2147483648"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from secateur._native import KnownCalls
 from secateur._native import Matrix as NativeMatrix
 from secateur._native import Program as NativeProgram
 from secateur._native import isa as native_isa
@@ -11,7 +12,7 @@ from secateur.errors import ConfigurationError
 
 Isa = Literal["scalar", "avx2", "avx512"]
 
-__all__ = ["Isa", "NativeMatrix", "NativeProgram", "best_isa"]
+__all__ = ["Isa", "KnownCalls", "NativeMatrix", "NativeProgram", "best_isa"]
 
 
 def best_isa() -> Isa:

@@ -21,7 +21,7 @@ from secateur.format.writer import write_model
 from secateur.runtime.arrays import DTYPES, batch_of, input_arrays, like, shape_text
 from secateur.runtime.building import Builder
 from secateur.runtime.choosing import Fixed, chooser, fixed_kernels, nearest
-from secateur.runtime.kernels import NativeProgram, best_isa
+from secateur.runtime.kernels import KnownCalls, NativeProgram, best_isa
 from secateur.runtime.weights import bound_weight
 
 _MOST_THREADS = 2**31 - 1
@@ -52,15 +52,6 @@ class Bound:
     native: NativeProgram
     kernels: tuple[LayerKernel, ...]
     candidates: Mapping[str, Sequence[str]]
-
-
-@final
-@dataclass(frozen=True)
-class _Known:
-    """What runs inputs of a shape, in a network of one input and one output."""
-
-    native: NativeProgram
-    shape: tuple[int, ...]
 
 
 @final
@@ -101,7 +92,7 @@ class Program:
         self._bound: dict[int, Bound] = {}
         self._used: dict[int, int] = {}
         self._turns = itertools.count()
-        self._known: dict[tuple[int, ...], _Known] = {}
+        self._known = KnownCalls()
         self._lock = Lock()
 
     def __reduce__(self) -> tuple[Callable[..., Program], tuple[Model, int, Fixed]]:
@@ -217,19 +208,11 @@ class Program:
             ConfigurationError: Threads < 1.
         """
         count = self._threads if threads is None else checked_threads(threads)
-        if len(inputs) == 1 and type(inputs[0]) is np.ndarray:
-            # A small network runs in the time that the checks below take: an array like one that passed them
+        if len(inputs) == 1:
+            # A small network runs in less time than the checks below take: an array like one that passed them
             # before passes them again.
-            array = inputs[0]
-            known = self._known.get(array.shape)
-            if (
-                known is not None
-                and array.dtype is DTYPES["float32"]
-                and array.flags.c_contiguous
-                and array.flags.aligned
-            ):
-                result = np.empty(known.shape, DTYPES["float32"])
-                known.native.run([array], [result], count)
+            result = self._known.run(inputs[0], count)
+            if result is not None:
                 return result
         arrays = input_arrays(inputs, self._inputs)
         batch = batch_of(arrays, self._inputs)
@@ -242,7 +225,7 @@ class Program:
             if [value.dtype for value in (*self._inputs, *self._outputs)] == ["float32", "float32"]:
                 with self._lock:
                     if self._bound.get(batch) is bound:  # not let go of meanwhile, for those of other calls
-                        self._known[arrays[0].shape] = _Known(bound.native, results[0].shape)
+                        self._known.add(bound.native, arrays[0].shape, results[0].shape)
         given = [like(result, inputs) for result in results]
         return given[0] if len(given) == 1 else tuple(given)
 
