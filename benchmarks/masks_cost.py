@@ -13,12 +13,12 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import final
 
 import torch
 from torch import Tensor, nn
 
+from benchmarks.checkout import ROOT
 from benchmarks.measure import resident_bytes
 from secateur.networks import VGG16, AlexNet, LeNet300100
 from secateur.pruning.criteria import GlobalDensity, compute_masks
@@ -31,7 +31,6 @@ NETWORKS: Mapping[str, Callable[[], nn.Module]] = {
     "alexnet": AlexNet,
     "lenet-300-100": LeNet300100,
 }
-ROOT = Path(__file__).parents[1]
 
 
 @final

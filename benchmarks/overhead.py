@@ -16,8 +16,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
+from benchmarks.checkout import published_name
 from benchmarks.contests import FULL, QUICK, Effort, epoch, masks, step_lenet, step_vgg
-from benchmarks.masks_cost import ROOT
 from benchmarks.rows import Row, record_of, table
 from secateur.errors import ConfigurationError
 from secateur.storage import write_json
@@ -108,9 +108,7 @@ def result(
 def _command(given: argparse.Namespace) -> str:
     words = ["python", "-m", "benchmarks.overhead"]
     if given.json is not None:
-        # A published result names no folders of the machine it was made on.
-        path = given.json.resolve()
-        words += ["--json", str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name)]
+        words += ["--json", published_name(given.json)]
     words += ["--only", given.only] if given.only else []
     words += ["--threads", str(given.threads)]
     return shlex.join(words + (["--quick"] if given.quick else []))

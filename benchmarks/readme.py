@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.checkout import ROOT
 from benchmarks.readme_cifar import accuracy_rows
 from benchmarks.readme_runtime import disagreeing, latency_rows, size_rows
 from benchmarks.readme_sweep import EVEN, slower, sweep_rows
 
-ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 BEGIN = "<!-- results: made by `python -m benchmarks.readme` from benchmarks/results/ -->\n"
 END = "<!-- end of results -->\n"

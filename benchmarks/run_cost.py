@@ -31,7 +31,7 @@ import torch
 from rich.console import Console
 from torch import nn
 
-from benchmarks.masks_cost import ROOT
+from benchmarks.checkout import ROOT
 from benchmarks.measure import resident_bytes
 from benchmarks.rows import Comparison, Duration, Memory, Row, record_of, table
 from secateur.datasets.images import ImageDataset

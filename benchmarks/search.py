@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from filelock import FileLock
 
-from benchmarks.masks_cost import ROOT
+from benchmarks.checkout import published_name
 from benchmarks.seeds import difference
 from secateur.datasets import load_dataset
 from secateur.networks import NETWORKS, build_network
@@ -272,10 +272,17 @@ def _plan(shared: Mapping[str, Any], **more: Any) -> Plan:
 
 def _command(network: str, effort: Effort, found: Mapping[str, Mapping[int, RunResult]], path: Path) -> str:
     seeds = sorted({seed for by_seed in found.values() for seed in by_seed})
-    # A published result names no folders of the machine it was made on.
-    name = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
     compression = [] if effort == EFFORTS[network] else ["--compression", f"{effort.compression:g}"]
-    words = [network, *compression, "--seeds", *map(str, seeds), "--methods", *found, "--json", str(name)]
+    words = [
+        network,
+        *compression,
+        "--seeds",
+        *map(str, seeds),
+        "--methods",
+        *found,
+        "--json",
+        published_name(path),
+    ]
     return f"python -m benchmarks.search --data DIR --network {' '.join(words)}"
 
 
@@ -292,7 +299,7 @@ def write_summary(path: Path, network: str, runs: Path, task: Task, effort: Effo
                 spent.setdefault(method, {})[seed] = passes(found[method][seed], task, plan)
     settings = {"network": network, "effort": asdict(effort)}
     content = {
-        "command": _command(network, effort, found, path.resolve()),
+        "command": _command(network, effort, found, path),
         "settings": settings,
         "provenance": provenance(
             configuration_hash=content_hash(settings), seed=0, threads=torch.get_num_threads()

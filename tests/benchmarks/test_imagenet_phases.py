@@ -4,8 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from benchmarks.checkout import ROOT
 from benchmarks.imagenet_phases import RECIPES, normal_weights, shortened, some_pictures
-from benchmarks.readme import RESULTS, ROOT
+from benchmarks.readme import RESULTS
 from PIL import Image
 
 from secateur.errors import ConfigurationError

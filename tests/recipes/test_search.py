@@ -71,6 +71,7 @@ class Bench:
     """A workshop whose retrained networks are wrong on ``error_of(weights kept, long retraining)`` images."""
 
     error_of: ErrorOf
+    trial_loss: Callable[[int], float] = float
     kept: dict[str, StageState] = field(default_factory=dict)
     made: list[str] = field(default_factory=list)
     trials: list[str] = field(default_factory=list)
@@ -106,7 +107,7 @@ class Bench:
     def trial(self, name: str, model: nn.Module, masks: Masks) -> float:
         del model
         self.trials.append(name)
-        return float(masks.kept)
+        return self.trial_loss(masks.kept)
 
     def retrain(self, name: str, number: int, cut: StageState, *, last: bool) -> StageState:
         del number
@@ -215,6 +216,42 @@ def test_a_number_of_weights_is_reached_in_equal_steps_and_the_last_retrains_lon
     assert [attempt.epochs for attempt in found.attempts] == [1, 1, 3]
     assert (found.met, found.margin, found.statement) == (True, None, "125 weights, within 125 weights")
     assert found.attempts[0].excess is None
+
+
+def damaged_at(at: int) -> ErrorOf:
+    """A loss of 0.33, but 0.61 at so many weights."""
+    return lambda kept, last: 60 if kept == at and not last else 4
+
+
+def search_for(weights: int, error_of: ErrorOf, trial_loss: float, **settings: Any) -> tuple[Found, Bench]:
+    bench = Bench(error_of, lambda _: trial_loss)
+    given = Search(**{"first": 0.0, "trial": 10, "rounds": 3, **settings})
+    return search(MaxWeights(weights=weights), given, Weights(), bench.dense(), TASK, bench), bench
+
+
+def test_of_a_cut_that_turned_out_worse_than_it_was_tried_out_half_is_taken() -> None:
+    found, _ = search_for(125, damaged_at(500), trial_loss=0.5)
+    assert [attempt.price for attempt in found.attempts] == [500, 707, 125]
+    assert [attempt.kept for attempt in found.attempts] == [False, True, True]
+    assert [name for name, _ in found.stages] == ["dense", "round-02", "round-03"]
+    assert found.met
+
+
+def test_twice_too_far_is_three_quarters_back() -> None:
+    found, _ = search_for(125, lambda kept, _: 60 if kept in (595, 771) else 4, trial_loss=0.5, rounds=4)
+    assert [attempt.price for attempt in found.attempts] == [595, 771, 878, 125]
+    assert [attempt.kept for attempt in found.attempts] == [False, False, True, True]
+
+
+@pytest.mark.parametrize(("loss", "trial"), [(0.7, 10), (0.1, 0)])
+def test_a_cut_as_good_as_tried_out_or_not_tried_out_at_all_stays(loss: float, trial: int) -> None:
+    found, _ = search_for(125, damaged_at(500), trial_loss=loss, trial=trial)
+    assert [attempt.price for attempt in found.attempts] == [500, 250, 125]
+
+
+def test_behind_the_last_cut_there_is_nothing_to_go_back_for() -> None:
+    found, _ = search_for(500, lambda *_: 60, trial_loss=0.5, rounds=1)
+    assert (found.met, [attempt.kept for attempt in found.attempts]) == (True, [True])
 
 
 def test_a_size_that_the_dense_network_has_already_is_met_by_it() -> None:
