@@ -238,8 +238,8 @@ def test_of_a_cut_that_turned_out_worse_than_it_was_tried_out_half_is_taken() ->
 
 
 def test_twice_too_far_is_three_quarters_back() -> None:
-    found, _ = search_for(125, lambda kept, _: 60 if kept in (595, 771) else 4, trial_loss=0.5, rounds=4)
-    assert [attempt.price for attempt in found.attempts] == [595, 771, 878, 125]
+    found, _ = search_for(125, lambda kept, _: 60 if kept in (594, 770) else 4, trial_loss=0.5, rounds=4)
+    assert [attempt.price for attempt in found.attempts] == [594, 770, 877, 125]
     assert [attempt.kept for attempt in found.attempts] == [False, False, True, True]
 
 

@@ -1,9 +1,9 @@
-"""What transformed filters may take: Winograd's kernels trade memory for time."""
+"""What weights may take once they are loaded: some kernels trade memory for time."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import final
 
 # Outputs a side of what each transformed filter computes at once: (side + taps - 1)^2 products stand for the
@@ -28,6 +28,7 @@ class Measured:
         density: The fraction of it that is not zero, 0..1.
         taps: Weights a side of its filters.
         cold: Whether its transformed filters are read from main memory at every call.
+        packed: Bytes that a kernel packs anew when the network is loaded, by kernel; others use the file's.
     """
 
     microseconds: Mapping[str, float]
@@ -35,6 +36,7 @@ class Measured:
     density: float
     taps: int = 3
     cold: bool = True
+    packed: Mapping[str, float] = field(default_factory=dict)
 
     def cost(self, kernel: str) -> float:
         """Microseconds in a network: those measured, and the reading of transformed filters."""
@@ -54,6 +56,17 @@ class Measured:
         """Memory that a kernel takes for filters which pruning made small; 0 for those that keep them so."""
         return self.filter_bytes(kernel) if self.density < _PRUNED_BELOW else 0.0
 
+    @property
+    def least_packed(self) -> float:
+        """What the cheapest kernel, if it packs anything, would have to pack at least: the non-zeros."""
+        if self.density >= _PRUNED_BELOW or not self.packed.get(self.cheapest):
+            return 0.0
+        return min(each for each in self.packed.values() if each > 0)
+
+    def grown_bytes(self, kernel: str) -> float:
+        """Memory that a kernel packs beyond that, of weights which pruning made small."""
+        return max(0.0, self.packed.get(kernel, 0.0) - self.least_packed) if self.least_packed else 0.0
+
     def filter_bytes(self, kernel: str) -> float:
         """Memory that a kernel takes for transformed filters."""
         if kernel not in _TRANSFORMED:
@@ -61,35 +74,43 @@ class Measured:
         return self.dense_bytes * (_TRANSFORMED[kernel] + self.taps - 1) ** 2 / self.taps**2
 
 
-def within_memory(layers: Mapping[str, Measured], limit: float) -> dict[str, str]:
-    """The cheapest kernels whose transformed filters fit into a limit of memory.
+# What a layer's kernel takes, in bytes.
+Memory = Callable[[Measured, str], float]
 
-    Every layer starts with its cheapest kernel. While ``sum extra_bytes > limit``, the one change of a kernel
-    is made that loses the least time for the memory it saves, ``min (c' - c) / (m - m')``.
+
+def within_memory(layers: Mapping[str, Measured], limits: Sequence[tuple[Memory, float]]) -> dict[str, str]:
+    """The cheapest kernels that fit into limits of memory.
+
+    Every layer starts with its cheapest kernel. While ``sum m > limit``, the one change of a kernel is made
+    that loses the least time for the memory it saves, ``min (c' - c) / (m - m')``; one limit after the other.
 
     Args:
         layers: Those that were timed, by name.
-        limit: Bytes, at least 0.
+        limits: What counts, and its limit in bytes, at least 0. A change that saves of a later one must not
+            take more of an earlier one.
 
     Returns:
         A kernel by layer name.
 
     Example:
         >>> layer = Measured({"winograd4": 1.0, "sparse_columns": 2.0}, dense_bytes=900, density=0.3)
-        >>> within_memory({"conv": layer}, 3600), within_memory({"conv": layer}, 3599)
-        ({'conv': 'winograd4'}, {'conv': 'sparse_columns'})
+        >>> within_memory({"conv": layer}, [(Measured.extra_bytes, 3600)])
+        {'conv': 'winograd4'}
+        >>> within_memory({"conv": layer}, [(Measured.extra_bytes, 3599)])
+        {'conv': 'sparse_columns'}
     """
     kernels = {name: layer.cheapest for name, layer in layers.items()}
-    while sum(layer.extra_bytes(kernels[name]) for name, layer in layers.items()) > limit:
-        swaps = [
-            ((layer.cost(kernel) - layer.cost(now)) / saved, name, kernel)
-            for name, layer in layers.items()
-            for now in (kernels[name],)
-            for kernel in layer.microseconds
-            if (saved := layer.extra_bytes(now) - layer.extra_bytes(kernel)) > 0
-        ]
-        if not swaps:  # a layer that nothing else can run
-            break
-        _, name, kernel = min(swaps)
-        kernels[name] = kernel
+    for memory, limit in limits:
+        while sum(memory(layer, kernels[name]) for name, layer in layers.items()) > limit:
+            swaps = [
+                ((layer.cost(kernel) - layer.cost(now)) / saved, name, kernel)
+                for name, layer in layers.items()
+                for now in (kernels[name],)
+                for kernel in layer.microseconds
+                if (saved := memory(layer, now) - memory(layer, kernel)) > 0
+            ]
+            if not swaps:  # layers that nothing else can run
+                break
+            _, name, kernel = min(swaps)
+            kernels[name] = kernel
     return kernels

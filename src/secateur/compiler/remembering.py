@@ -10,7 +10,7 @@ from typing import TypeGuard
 from secateur.storage import write_json
 
 # Of the file and the kernels: raised when those run differently, so that times of the old ones are forgotten.
-_VERSION = 8
+_VERSION = 9
 
 
 def default_cache() -> Path:
@@ -24,7 +24,7 @@ def default_cache() -> Path:
 
 
 def read_times(path: Path) -> dict[str, dict[str, float]]:
-    """Times by layer and kernel, in microseconds.
+    """Times in microseconds, and bytes that kernels pack, by layer and kernel.
 
     Args:
         path: Of the file.
@@ -47,7 +47,7 @@ def write_times(path: Path, times: dict[str, dict[str, float]]) -> None:
 
     Args:
         path: Of the file.
-        times: Microseconds by layer and kernel.
+        times: Microseconds, and bytes, by layer and kernel.
 
     Raises:
         StorageError: The file system refused.

@@ -24,10 +24,12 @@ WeightedNode = Convolution | Linear
 
 # A linear layer above this density is not worth trying by columns.
 _COLUMNS_BELOW = 0.7
-# Of the packed weights' bytes. Convolutions are packed anew when a file is loaded, linear layers stay in it:
-# with this much besides, AlexNet and VGG-16 hold less than 1.15 times their files once loaded, at batch 1.
-# (Batches pack linear layers, too: at 16 AlexNet holds 1.3 to 1.7 times its file.)
+# Of the weights' bytes in the file, for filters that Winograd's kernels transform.
 _TRANSFORMED_SHARE = 0.5
+# And for all that is packed anew when the file is loaded: convolutions, and the linear layers of batches.
+# With what a process needs besides, that is 1.15 times the file. (Without it AlexNet held up to 1.8 times its
+# file at batch 16.) No layer is kept from packing its non-zeros: kernels that do not are slow over a batch.
+_PACKED_SHARE = 1.13
 # Bytes that count for nothing beside those of a process.
 _NEGLIGIBLE = 4_000_000
 
@@ -87,8 +89,9 @@ def tuned(
 ) -> Model:
     """Time the kernels of every weighted layer and let the model keep the best that fit into memory.
 
-    Filters that Winograd's kernels transform may take half the bytes of all packed weights, or 4 MB. Where
-    it matters whether a cache keeps weights from one call to the next, the whole network is timed both ways.
+    What kernels pack anew may take 1.13 times the bytes of the file's weights, filters that Winograd's
+    kernels transform half of them; both may take 4 MB. Where it matters whether a cache keeps weights from
+    one call to the next, the whole network is timed both ways.
 
     Args:
         model: Graph and packed weights.
@@ -171,12 +174,18 @@ def _packed(
 ) -> list[_Packed]:
     taps = weights[0].shape[-1] if isinstance(node, Convolution) else 1
     dense = prod(weights[0].shape)
+
+    def measured(times: str, key: str, weight: PackedWeight, *, cold: bool) -> Measured:
+        return Measured(
+            remembered[times], 4 * dense, weight.entries / dense, taps, cold, packed=remembered[_bytes(key)]
+        )
+
     return [
         _Packed(
             node.weight,
             weight,
-            cold=Measured(remembered[key], 4 * dense, weight.entries / dense, taps),
-            warm=Measured(remembered[_warm(key)], 4 * dense, weight.entries / dense, taps, cold=False),
+            cold=measured(key, key, weight, cold=True),
+            warm=measured(_warm(key), key, weight, cold=False),
         )
         for key, weight in zip(keys, weights, strict=True)
     ]
@@ -188,8 +197,14 @@ def _cheapest(
     """Every layer in the order and with the kernel that are best in a state of the caches."""
     best = {name: min(orders, key=lambda each: state(each).least) for name, orders in layers.items()}
     weights = {**model.weights, **{each.name: each.weight for each in best.values()}}
-    limit = max(_TRANSFORMED_SHARE * sum(weight.nbytes for weight in weights.values()), _NEGLIGIBLE)
-    kernels = within_memory({name: state(each) for name, each in best.items()}, limit)
+    measured = {name: state(each) for name, each in best.items()}
+    whole = sum(weight.nbytes for weight in weights.values())
+    least = sum(each.least_packed for each in measured.values())
+    limits = [
+        (Measured.extra_bytes, max(_TRANSFORMED_SHARE * whole, _NEGLIGIBLE)),
+        (Measured.grown_bytes, max(_PACKED_SHARE * whole, _NEGLIGIBLE) - least),
+    ]
+    kernels = within_memory(measured, limits)
     return _Candidate(replace(model, weights=weights), kernels, state)
 
 
@@ -277,18 +292,26 @@ def _measure(
     if all(
         set(remembered.get(each, ())) == set(names)
         for key, names in zip(keys, kernels, strict=True)
-        for each in (key, _warm(key))
+        for each in (key, _warm(key), _bytes(key))
     ):
         return
-    contenders = {
-        (key, kernel): Program(layer, threads=threads, kernels={node.name: kernel}).timer(given, threads)
+    programs = {
+        (key, kernel): Program(layer, threads=threads, kernels={node.name: kernel})
         for key, layer, names in zip(keys, layers, kernels, strict=True)
         for kernel in names
     }
-    remembered.update({each: {} for key in keys for each in (key, _warm(key))})
+    contenders = {name: program.timer(given, threads) for name, program in programs.items()}
+    remembered.update({each: {} for key in keys for each in (key, _warm(key), _bytes(key))})
+    for (key, kernel), program in programs.items():
+        remembered[_bytes(key)][kernel] = float(program.bind(1).native.packed_bytes)  # its shapes are fixed
     for (key, kernel), timed in in_turns(contenders).items():
         remembered[key][kernel] = timed.microseconds
         remembered[_warm(key)][kernel] = timed.again
+
+
+def _bytes(key: str) -> str:
+    """The name of what a layer's kernels pack anew."""
+    return f"bytes {key}"
 
 
 def _warm(key: str) -> str:
