@@ -29,6 +29,7 @@ class Measured:
         taps: Weights a side of its filters.
         cold: Whether its transformed filters are read from main memory at every call.
         packed: Bytes that a kernel packs anew when the network is loaded, by kernel; others use the file's.
+        one_by_one: What the non-zeros take, packed with an index each.
     """
 
     microseconds: Mapping[str, float]
@@ -37,6 +38,7 @@ class Measured:
     taps: int = 3
     cold: bool = True
     packed: Mapping[str, float] = field(default_factory=dict)
+    one_by_one: float = 0.0
 
     def cost(self, kernel: str) -> float:
         """Microseconds in a network: those measured, and the reading of transformed filters."""
@@ -57,15 +59,17 @@ class Measured:
         return self.filter_bytes(kernel) if self.density < _PRUNED_BELOW else 0.0
 
     @property
-    def least_packed(self) -> float:
-        """What the cheapest kernel, if it packs anything, would have to pack at least: the non-zeros."""
-        if self.density >= _PRUNED_BELOW or not self.packed.get(self.cheapest):
+    def needed_bytes(self) -> float:
+        """What the cheapest kernel packs at most one by one, of weights which pruning made small."""
+        if self.density >= _PRUNED_BELOW:
             return 0.0
-        return min(each for each in self.packed.values() if each > 0)
+        return min(self.packed.get(self.cheapest, 0.0), self.one_by_one)
 
     def grown_bytes(self, kernel: str) -> float:
-        """Memory that a kernel packs beyond that, of weights which pruning made small."""
-        return max(0.0, self.packed.get(kernel, 0.0) - self.least_packed) if self.least_packed else 0.0
+        """Memory that a kernel packs beyond the non-zeros one by one, of weights which pruning made small."""
+        if self.density >= _PRUNED_BELOW:
+            return 0.0
+        return max(0.0, self.packed.get(kernel, 0.0) - self.one_by_one)
 
     def filter_bytes(self, kernel: str) -> float:
         """Memory that a kernel takes for transformed filters."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from secateur.compiler.allotment import Measured, within_memory
 from secateur.compiler.turns import in_turns
 from secateur.format.graph import Convolution, Graph, Linear, Value, resolve
-from secateur.format.layouts import Order, PackedWeight
+from secateur.format.layouts import VALUE_DTYPES, Order, PackedWeight
 from secateur.format.model import KernelChoice, Model
 from secateur.format.packing import pack, unpack_values
 from secateur.records import content_hash, cpu_name
@@ -30,6 +30,8 @@ _TRANSFORMED_SHARE = 0.5
 # With what a process needs besides, that is 1.15 times the file. (Without it AlexNet held up to 1.8 times its
 # file at batch 16.) No layer is kept from packing its non-zeros: kernels that do not are slow over a batch.
 _PACKED_SHARE = 1.13
+# With the counts of a run, to the bytes of its values and their indices.
+_ONE_BY_ONE = 1.05
 # Bytes that count for nothing beside those of a process.
 _NEGLIGIBLE = 4_000_000
 
@@ -177,7 +179,13 @@ def _packed(
 
     def measured(times: str, key: str, weight: PackedWeight, *, cold: bool) -> Measured:
         return Measured(
-            remembered[times], 4 * dense, weight.entries / dense, taps, cold, packed=remembered[_bytes(key)]
+            remembered[times],
+            4 * dense,
+            weight.entries / dense,
+            taps,
+            cold,
+            packed=remembered[_bytes(key)],
+            one_by_one=_ONE_BY_ONE * weight.entries * (VALUE_DTYPES[weight.value_type].itemsize + 1),
         )
 
     return [
@@ -199,10 +207,10 @@ def _cheapest(
     weights = {**model.weights, **{each.name: each.weight for each in best.values()}}
     measured = {name: state(each) for name, each in best.items()}
     whole = sum(weight.nbytes for weight in weights.values())
-    least = sum(each.least_packed for each in measured.values())
+    needed = sum(each.needed_bytes for each in measured.values())
     limits = [
         (Measured.extra_bytes, max(_TRANSFORMED_SHARE * whole, _NEGLIGIBLE)),
-        (Measured.grown_bytes, max(_PACKED_SHARE * whole, _NEGLIGIBLE) - least),
+        (Measured.grown_bytes, max(_PACKED_SHARE * whole, _NEGLIGIBLE) - needed),
     ]
     kernels = within_memory(measured, limits)
     return _Candidate(replace(model, weights=weights), kernels, state)
