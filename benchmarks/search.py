@@ -273,16 +273,8 @@ def _plan(shared: Mapping[str, Any], **more: Any) -> Plan:
 def _command(network: str, effort: Effort, found: Mapping[str, Mapping[int, RunResult]], path: Path) -> str:
     seeds = sorted({seed for by_seed in found.values() for seed in by_seed})
     compression = [] if effort == EFFORTS[network] else ["--compression", f"{effort.compression:g}"]
-    words = [
-        network,
-        *compression,
-        "--seeds",
-        *map(str, seeds),
-        "--methods",
-        *found,
-        "--json",
-        published_name(path),
-    ]
+    name = published_name(path)
+    words = [network, *compression, "--seeds", *map(str, seeds), "--methods", *found, "--json", name]
     return f"python -m benchmarks.search --data DIR --network {' '.join(words)}"
 
 

@@ -56,20 +56,20 @@ class Measured:
 
     def extra_bytes(self, kernel: str) -> float:
         """Memory that a kernel takes for filters which pruning made small; 0 for those that keep them so."""
-        return self.filter_bytes(kernel) if self.density < _PRUNED_BELOW else 0.0
+        return self.filter_bytes(kernel) if self._pruned else 0.0
 
     @property
     def needed_bytes(self) -> float:
-        """What the cheapest kernel packs at most one by one, of weights which pruning made small."""
-        if self.density >= _PRUNED_BELOW:
-            return 0.0
-        return min(self.packed.get(self.cheapest, 0.0), self.one_by_one)
+        """What of the cheapest kernel's packing the non-zeros alone would take; 0 where pruning left most."""
+        return min(self.packed.get(self.cheapest, 0.0), self.one_by_one) if self._pruned else 0.0
 
     def grown_bytes(self, kernel: str) -> float:
-        """Memory that a kernel packs beyond the non-zeros one by one, of weights which pruning made small."""
-        if self.density >= _PRUNED_BELOW:
-            return 0.0
-        return max(0.0, self.packed.get(kernel, 0.0) - self.one_by_one)
+        """What a kernel packs beyond the non-zeros alone; 0 where pruning left most of the weights."""
+        return max(0.0, self.packed.get(kernel, 0.0) - self.one_by_one) if self._pruned else 0.0
+
+    @property
+    def _pruned(self) -> bool:
+        return self.density < _PRUNED_BELOW
 
     def filter_bytes(self, kernel: str) -> float:
         """Memory that a kernel takes for transformed filters."""
@@ -90,8 +90,8 @@ def within_memory(layers: Mapping[str, Measured], limits: Sequence[tuple[Memory,
 
     Args:
         layers: Those that were timed, by name.
-        limits: What counts, and its limit in bytes, at least 0. A change that saves of a later one must not
-            take more of an earlier one.
+        limits: What counts, and its limit in bytes; of one that nothing keeps to, the least is taken. A
+            change that saves of a later one must not take more of an earlier one.
 
     Returns:
         A kernel by layer name.
