@@ -31,38 +31,46 @@ void each_bit(const std::uint8_t* mask, std::int64_t bytes, Visit visit) {
   }
 }
 
-// Calls visit(line, position, entry) for every value that is not zero, line by line, positions ascending. Only dense
-// lines and the fillers of gap8 store zeros: a matrix is validated at the door.
+// Calls visit(position, entry) for every value of a line that is not zero, positions ascending. `entry`: the line's first,
+// where the layout does not say it; returned is the next line's. Only dense lines and the fillers of gap8 store zeros: a
+// matrix is validated at the door.
+template <class Visit>
+inline std::int64_t each_of_line(const Matrix& matrix, std::int64_t line, std::int64_t entry, Visit visit) {
+  switch (matrix.layout) {
+    case LayoutKind::dense:
+      for (std::int64_t position = 0; position < matrix.length; ++position, ++entry) {
+        if (!is_zero(matrix, entry)) visit(position, entry);
+      }
+      return entry;
+    case LayoutKind::bitmask: {
+      const std::int64_t mask_bytes = (matrix.length + 7) / 8;
+      const std::uint8_t* const mask = static_cast<const std::uint8_t*>(matrix.indices) + line * mask_bytes;
+      each_bit(mask, mask_bytes, [&](std::int64_t position) { visit(position, entry++); });
+      return entry;
+    }
+    case LayoutKind::gap8: {
+      std::int64_t position = -1;
+      for (entry = matrix.starts[line]; entry < matrix.starts[line + 1]; ++entry) {
+        position += static_cast<const std::uint8_t*>(matrix.indices)[entry] + 1;
+        if (!is_zero(matrix, entry)) visit(position, entry);
+      }
+      return entry;
+    }
+    case LayoutKind::index16:
+      for (entry = matrix.starts[line]; entry < matrix.starts[line + 1]; ++entry) {
+        visit(static_cast<const std::uint16_t*>(matrix.indices)[entry], entry);
+      }
+      return entry;
+  }
+  return entry;
+}
+
+// Calls visit(line, position, entry), line by line.
 template <class Visit>
 void each_nonzero(const Matrix& matrix, Visit visit) {
   std::int64_t entry = 0;
-  const std::int64_t mask_bytes = (matrix.length + 7) / 8;
   for (std::int64_t line = 0; line < matrix.lines; ++line) {
-    switch (matrix.layout) {
-      case LayoutKind::dense:
-        for (std::int64_t position = 0; position < matrix.length; ++position, ++entry) {
-          if (!is_zero(matrix, entry)) visit(line, position, entry);
-        }
-        break;
-      case LayoutKind::bitmask: {
-        const std::uint8_t* const mask = static_cast<const std::uint8_t*>(matrix.indices) + line * mask_bytes;
-        each_bit(mask, mask_bytes, [&](std::int64_t position) { visit(line, position, entry++); });
-        break;
-      }
-      case LayoutKind::gap8: {
-        std::int64_t position = -1;
-        for (entry = matrix.starts[line]; entry < matrix.starts[line + 1]; ++entry) {
-          position += static_cast<const std::uint8_t*>(matrix.indices)[entry] + 1;
-          if (!is_zero(matrix, entry)) visit(line, position, entry);
-        }
-        break;
-      }
-      case LayoutKind::index16:
-        for (entry = matrix.starts[line]; entry < matrix.starts[line + 1]; ++entry) {
-          visit(line, static_cast<const std::uint16_t*>(matrix.indices)[entry], entry);
-        }
-        break;
-    }
+    entry = each_of_line(matrix, line, entry, [&](std::int64_t position, std::int64_t at) { visit(line, position, at); });
   }
 }
 

@@ -158,14 +158,20 @@ struct BitmaskLines {
   float* sums;     // [rows][end - begin]; to scatter, [length]
 };
 
-// sums[output] = its weights . x, block after block of outputs.
+// sums[row][output] = its weights . x[row], block after block of outputs; the arrays are those of StripWeights, from the
+// first of these blocks on.
 struct StripLines {
-  const std::byte* pairs;      // of the first block, as StripWeights has them
-  const std::uint8_t* counts;  // [blocks][strips]
-  std::int64_t strips;
+  const void* values;
+  ValueType type;
+  const std::uint8_t* indices;
+  const std::uint8_t* widths;
+  const std::uint8_t* counts;
+  const std::uint8_t* places;
+  std::int64_t length;  // inputs
   std::int64_t blocks;
-  const float* x;  // aligned, and filled up to whole strips
-  float* sums;     // [blocks][lanes]
+  std::int64_t rows;
+  const float* x;  // [rows][length]
+  float* sums;     // [rows][blocks][lanes]
 };
 
 // sums[i] = weights . plane[offsets + i], rounded up to whole vectors.

@@ -124,9 +124,9 @@ def test_an_infinite_input_passes_no_unset_bit(
 
 
 @pytest.mark.parametrize("isa", sorted({"scalar", best_isa()} - {"avx2"}))
-def test_an_infinite_input_passes_no_filler_of_a_strip(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_infinite_input_reaches_one_output_of_a_strip(isa: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SECATEUR_ISA", isa)
-    # Fillers pick the first input of their strip, which here is connected with one output alone.
+    # It is the first of its strip, which lanes without a weight may pick; one output is connected with it.
     weight = np.random.default_rng(0).integers(-3, 4, (40, 70)).astype(np.float32)
     weight[np.random.default_rng(1).random(weight.shape) > 0.1] = 0
     weight[:, 32] = 0

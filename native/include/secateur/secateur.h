@@ -174,7 +174,7 @@ enum {
   SECATEUR_PANEL_BATCH = 4,
   SECATEUR_SPARSE_BATCH_256 = 5, /* in vectors of 256 bits where there are wider ones */
   SECATEUR_PANEL_BATCH_256 = 6,
-  SECATEUR_STRIPS = 7, /* several outputs at once, inputs picked from registers: small sparse layers */
+  SECATEUR_STRIPS = 7, /* several outputs at once, inputs picked from registers: sparse layers */
   SECATEUR_DENSE_BATCH = 8, /* several rows times vectors of outputs: dense and nearly dense weights */
   SECATEUR_BITMASK_ROWS = 9, /* output by output, values spread over vectors of inputs: neither few weights nor nearly all */
   SECATEUR_LINEAR_KERNELS = 10 /* how many there are */

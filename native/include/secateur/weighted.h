@@ -89,7 +89,7 @@ enum class LinearKernel : std::uint8_t {
   panel_batch,
   sparse_batch_256,  // in vectors of 256 bits where there are wider ones
   panel_batch_256,
-  strips,       // several outputs at once, inputs picked from registers: small sparse layers
+  strips,       // several outputs at once, inputs picked from registers: sparse layers
   dense_batch,  // a vector is outputs that lie side by side, for several rows of the batch: dense and nearly dense weights
   bitmask,      // output by output, values spread over vectors of inputs by their bits: neither few weights nor nearly all
 };

@@ -10,7 +10,7 @@ from typing import TypeGuard
 from secateur.storage import write_json
 
 # Of the file and the kernels: raised when those run differently, so that times of the old ones are forgotten.
-_VERSION = 9
+_VERSION = 10
 
 
 def default_cache() -> Path:
