@@ -81,7 +81,7 @@ NB_MODULE(_native, module) {
   nb::class_<Program> program(module, "Program");
   program.def(nb::init<std::optional<std::string>>(), "isa"_a = nb::none())
       .def("constant", &Program::constant, "array"_a)
-      .def("finish", &Program::finish, "arena_bytes"_a)
+      .def("finish", &Program::finish, "arena_bytes"_a, "threads"_a = 1)
       .def("run", nb::overload_cast<nb::list, nb::list, int>(&Program::run, nb::const_), "inputs"_a, "outputs"_a, "threads"_a)
       .def("time", &Program::time, "inputs"_a, "outputs"_a, "threads"_a, "repeats"_a)
       .def("time_steps", &Program::time_steps, "inputs"_a, "outputs"_a, "threads"_a, "repeats"_a)

@@ -84,6 +84,27 @@ std::int64_t Program::constant(nb::handle array) {
   return index;
 }
 
+void Program::finish(std::int64_t arena_bytes, int threads) {
+  secateur_status status = SECATEUR_OK;
+  {
+    const nb::gil_scoped_release unlocked;
+    status = secateur_program_finish(c_.get(), arena_bytes, threads);
+  }
+  check(status);
+  // Weights that were packed anew need not stay in memory beside their copy.
+  for (std::size_t layer = 0; layer < weights_.size(); ++layer) {
+    if (secateur_program_packed_bytes(c_.get(), static_cast<std::int64_t>(layer)) > 0) weights_[layer].reset();
+  }
+}
+
+std::int64_t Program::packed_bytes() const {
+  std::int64_t bytes = 0;
+  for (std::int64_t layer = 0; layer < secateur_program_layers(c_.get()); ++layer) {
+    bytes += secateur_program_packed_bytes(c_.get(), layer);
+  }
+  return bytes;
+}
+
 void Program::run(nb::list inputs, nb::list outputs, int threads) const {
   with_arrays(c_.get(), inputs, outputs,
               [&](auto in, auto out) { return secateur_program_run(c_.get(), in, out, threads); });

@@ -27,7 +27,7 @@ class Program {
   explicit Program(const std::optional<std::string>& isa);
 
   std::int64_t constant(nanobind::handle array);
-  void finish(std::int64_t arena_bytes) { check(secateur_program_finish(c_.get(), arena_bytes)); }
+  void finish(std::int64_t arena_bytes, int threads);
   void run(nanobind::list inputs, nanobind::list outputs, int threads) const;
   // Of one input and one output, whose memory is as large as it must be.
   void run(const void* input, void* output, int threads) const;
@@ -37,7 +37,7 @@ class Program {
   std::vector<Nanoseconds> time_steps(nanobind::list inputs, nanobind::list outputs, int threads, int repeats) const;
   std::string isa() const { return secateur_isa_name(isa_); }
   Names steps() const;
-  std::int64_t packed_bytes() const { return secateur_program_packed_bytes(c_.get()); }
+  std::int64_t packed_bytes() const;
   Shape input_bytes() const;
   Shape output_bytes() const;
 
@@ -86,11 +86,9 @@ class Program {
     void operator()(secateur_program* program) const { secateur_program_destroy(program); }
   };
 
-  void keep_if_in_place(nanobind::object weights, std::int64_t packed_before);
-
   // What the program reads goes after the program.
   std::vector<Buffer> constants_;
-  std::vector<nanobind::object> weights_;
+  std::vector<nanobind::object> weights_;  // of each layer; none where they were packed anew
   int isa_;
   std::unique_ptr<secateur_program, Destroy> c_;
 };

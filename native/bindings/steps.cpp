@@ -12,11 +12,6 @@ secateur_shape c(const Shape& s) { return {s.data(), static_cast<std::int64_t>(s
 
 }  // namespace
 
-// Weights that were packed anew need not stay in memory beside their copy.
-void Program::keep_if_in_place(nb::object weights, std::int64_t packed_before) {
-  if (packed_bytes() == packed_before) weights_.push_back(std::move(weights));
-}
-
 void Program::convolution(const std::string& kernel, nb::object weights, Ref source, Ref output, Ref bias, Ref residual,
                           Activation activation, std::int64_t images, std::int64_t in_channels, std::int64_t in_height,
                           std::int64_t in_width, std::int64_t out_channels, std::int64_t out_height, std::int64_t out_width,
@@ -28,11 +23,10 @@ void Program::convolution(const std::string& kernel, nb::object weights, Ref sou
                                          out_height,    out_width,     kernel_height, kernel_width,   stride_height,
                                          stride_width,  pad_top,       pad_left,     dilation_height, dilation_width,
                                          groups,        pool_height,   pool_width};
-  const std::int64_t before = packed_bytes();
   check(secateur_convolution(c_.get(), number_of(kernel, CONVOLUTION_NAMES, "kernel"), &shape,
                              nb::cast<const Matrix&>(weights).view(), c(source), c(output), c(bias), c(residual),
                              c(activation)));
-  keep_if_in_place(std::move(weights), before);
+  weights_.push_back(std::move(weights));
 }
 
 Names Program::convolution_kernels(std::int64_t images, std::int64_t in_channels, std::int64_t in_height,
@@ -56,10 +50,9 @@ Names Program::convolution_kernels(std::int64_t images, std::int64_t in_channels
 
 void Program::linear(const std::string& kernel, nb::object weights, bool columns, Ref source, Ref output, Ref bias,
                      Ref residual, Activation activation, Ref workspace, std::int64_t rows) {
-  const std::int64_t before = packed_bytes();
   check(secateur_linear(c_.get(), number_of(kernel, LINEAR_NAMES, "kernel"), nb::cast<const Matrix&>(weights).view(),
                         columns ? 1 : 0, rows, c(source), c(output), c(bias), c(residual), c(activation), c(workspace)));
-  keep_if_in_place(std::move(weights), before);
+  weights_.push_back(std::move(weights));
 }
 
 Names Program::linear_kernels(const Matrix& weights, bool columns, std::int64_t rows) const {

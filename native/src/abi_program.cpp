@@ -30,9 +30,13 @@ Isa find(const char* name, const char* who) {
   throw std::invalid_argument(std::string(who) + "=" + name + ": expected scalar, avx2 or avx512");
 }
 
+void require_threads(int threads) {
+  require(threads >= 1, "threads: expected at least 1, found " + std::to_string(threads));
+}
+
 void expect_runnable(const Program& program, int threads) {
   require(program.finished(), "the program is not finished: it runs after that");
-  require(threads >= 1, "threads: expected at least 1, found " + std::to_string(threads));
+  require_threads(threads);
 }
 
 }  // namespace
@@ -87,8 +91,11 @@ secateur_status secateur_program_constant(secateur_program* program, const void*
   return guarded([&] { *index = program->program.add_constant(data, bytes); });
 }
 
-secateur_status secateur_program_finish(secateur_program* program, int64_t arena_bytes) {
-  return guarded([&] { program->program.finish(arena_bytes); });
+secateur_status secateur_program_finish(secateur_program* program, int64_t arena_bytes, int threads) {
+  return guarded([&] {
+    require_threads(threads);
+    program->program.finish(arena_bytes, threads);
+  });
 }
 
 secateur_status secateur_program_run(const secateur_program* program, const void* const* inputs, void* const* outputs,
@@ -123,8 +130,12 @@ const char* secateur_program_step_name(const secateur_program* program, int64_t 
   return program->program.names()[static_cast<std::size_t>(step)].c_str();
 }
 
-int64_t secateur_program_packed_bytes(const secateur_program* program) {
-  return static_cast<int64_t>(program->program.packed_bytes());
+int64_t secateur_program_layers(const secateur_program* program) {
+  return static_cast<int64_t>(program->program.packed_bytes().size());
+}
+
+int64_t secateur_program_packed_bytes(const secateur_program* program, int64_t layer) {
+  return static_cast<int64_t>(program->program.packed_bytes()[static_cast<std::size_t>(layer)]);
 }
 
 int64_t secateur_program_inputs(const secateur_program* program) {

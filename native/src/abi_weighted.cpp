@@ -2,6 +2,7 @@
 #include <iterator>
 
 #include "abi.h"
+#include "lane_product.h"
 #include "secateur/names.h"
 #include "secateur/weighted.h"
 
@@ -49,12 +50,6 @@ LinearShape linear_shape(const Matrix& weights, bool columns, std::int64_t rows)
   return shape;
 }
 
-void put_in(Program& program, std::unique_ptr<WeightedStep> step, const std::string& name, const std::vector<Use>& reads,
-            const std::vector<Use>& writes) {
-  const std::size_t packed = step->packed_bytes();
-  program.add(std::move(step), name, reads, writes, packed);
-}
-
 template <class Body>
 secateur_status prefixed(const char* kind, Body body) noexcept {
   return guarded([&] {
@@ -90,12 +85,17 @@ secateur_status secateur_convolution(secateur_program* program, int kernel, cons
     const std::string name = std::string("convolution ") + CONVOLUTION_NAMES[kernel];
     require(applicable(k, s, p.isa()), name + " does not serve this shape");
     require(!s.pooled() || !ref(residual), "a residual cannot be added where the output is pooled");
-    auto step = make_convolution(k, p.isa(), s, m, ref(source), ref(output), ref(bias), ref(residual), activation(act));
+    const LayerRefs refs{ref(source), ref(output), ref(bias), ref(residual), activation(act)};
+    MakeLayer make = [k, isa = p.isa(), s, m, refs] {
+      std::vector<std::unique_ptr<WeightedStep>> steps;
+      steps.push_back(make_convolution(k, isa, s, m, refs.source, refs.output, refs.bias, refs.residual, refs.activation));
+      return steps;
+    };
     const std::int64_t outputs = s.images * s.out_channels * s.pooled_height() * s.pooled_width();
     std::vector<Use> reads{use(ref(source), s.images * s.in_channels * s.in_height * s.in_width)};
     if (ref(bias)) reads.push_back(use(ref(bias), s.out_channels));
     if (ref(residual)) reads.push_back(use(ref(residual), outputs));
-    put_in(p, std::move(step), name, reads, {use(ref(output), outputs)});
+    p.add_layer(std::move(make), m.entries, name, reads, {use(ref(output), outputs)});
   });
 }
 
@@ -132,15 +132,16 @@ secateur_status secateur_linear(secateur_program* program, int kernel, const sec
     const std::string name = std::string("linear ") + LINEAR_NAMES[kernel];
     require(applicable(k, s, m, columns != 0, p.isa()), name + " does not serve this shape");
     const auto scratch = static_cast<std::int64_t>(linear_workspace_bytes(k, s, m, columns != 0, p.isa()));
-    auto steps = make_linear(k, p.isa(), s, m, columns != 0, ref(source), ref(output), ref(bias), ref(residual),
-                             activation(act), ref(workspace));
+    const LayerRefs refs{ref(source), ref(output), ref(bias), ref(residual), activation(act)};
+    MakeLayer make = [k, isa = p.isa(), s, m, columns, refs, workspace = ref(workspace)] {
+      return make_linear(k, isa, s, m, columns != 0, refs.source, refs.output, refs.bias, refs.residual, refs.activation,
+                         workspace);
+    };
     std::vector<Use> reads{use(ref(source), s.rows * s.in)};
     if (ref(bias)) reads.push_back(use(ref(bias), s.out));
     if (ref(residual)) reads.push_back(use(ref(residual), s.rows * s.out));
     std::vector<Use> writes{use(ref(output), s.rows * s.out)};
     if (scratch > 0) writes.push_back({ref(workspace), scratch});
-    for (std::size_t i = 0; i < steps.size(); ++i) {
-      put_in(p, std::move(steps[i]), i == 0 ? name : name + " (sum)", reads, writes);
-    }
+    p.add_layer(std::move(make), m.entries, name, reads, writes);
   });
 }

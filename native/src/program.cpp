@@ -4,8 +4,13 @@
 
 #include <algorithm>
 #include <chrono>
+#include <exception>
+#include <mutex>
 #include <new>
+#include <numeric>
 #include <stdexcept>
+#include <system_error>
+#include <thread>
 
 #include "pool.h"
 
@@ -13,6 +18,8 @@ namespace secateur {
 namespace {
 
 constexpr std::align_val_t LINE{64};
+// Packed in less than a millisecond: not worth a thread.
+constexpr std::int64_t FEW_ENTRIES = 200'000;
 
 struct Free {
   void operator()(std::byte* p) const { ::operator delete[](p, LINE); }
@@ -39,6 +46,34 @@ std::string described(Ref ref) {
 
 [[noreturn]] void refuse(const Use& use, const std::string& why) {
   throw std::invalid_argument(described(use.ref) + ": " + why);
+}
+
+// Calls run(i) for each i < count, several at once where there are threads; throws what the first to fail threw.
+template <class Run>
+void each_at_once(std::size_t count, int threads, Run run) {
+  std::atomic<std::size_t> next{0};
+  std::mutex mutex;
+  std::exception_ptr failure;
+  const auto work = [&] {
+    for (std::size_t i = next++; i < count; i = next++) {
+      try {
+        run(i);
+      } catch (...) {
+        const std::lock_guard<std::mutex> lock(mutex);
+        if (!failure) failure = std::current_exception();
+        next = count;
+      }
+    }
+  };
+  std::vector<std::thread> others;
+  try {
+    while (others.size() + 1 < std::min(count, static_cast<std::size_t>(threads))) others.emplace_back(work);
+  } catch (const std::system_error&) {
+    // With fewer, then.
+  }
+  work();
+  for (std::thread& other : others) other.join();
+  if (failure) std::rethrow_exception(failure);
 }
 
 }  // namespace
@@ -120,24 +155,61 @@ void Program::note(const Use& use, bool written) {
 }
 
 void Program::add(std::unique_ptr<Step> step, std::string name, const std::vector<Use>& reads,
-                  const std::vector<Use>& writes, std::size_t packed_bytes) {
+                  const std::vector<Use>& writes) {
+  list({std::move(step), nullptr, 0, std::move(name)}, reads, writes);
+}
+
+void Program::add_layer(MakeLayer make, std::int64_t entries, std::string name, const std::vector<Use>& reads,
+                        const std::vector<Use>& writes) {
+  list({nullptr, std::move(make), entries, std::move(name)}, reads, writes);
+}
+
+void Program::list(Listed listed, const std::vector<Use>& reads, const std::vector<Use>& writes) {
   if (finished_) throw std::invalid_argument("the program is finished: steps come before that");
   for (const Use& use : reads) note(use, false);
   for (const Use& use : writes) note(use, true);
+  listed_.push_back(std::move(listed));
+}
+
+void Program::plan(std::unique_ptr<Step> step, std::string name) {
   scratch_bytes_ = std::max(scratch_bytes_, step->scratch_bytes());
   const std::int64_t items = step->items();
   parallel_ = parallel_ || items > 1;
   steps_.push_back({std::move(step), items});
   names_.push_back(std::move(name));
-  packed_bytes_ += packed_bytes;
 }
 
-void Program::finish(std::int64_t arena_bytes) {
+void Program::finish(std::int64_t arena_bytes, int threads) {
   if (finished_) throw std::invalid_argument("the program is finished already");
   if (arena_bytes < arena_used_) {
     throw std::invalid_argument("the arena has " + std::to_string(arena_bytes) + " bytes, the steps use " +
                                 std::to_string(arena_used_));
   }
+  std::vector<std::vector<std::unique_ptr<WeightedStep>>> layers(listed_.size());
+  std::vector<std::size_t> order;
+  for (std::size_t i = 0; i < listed_.size(); ++i) {
+    if (listed_[i].make) order.push_back(i);
+  }
+  std::stable_sort(order.begin(), order.end(),
+                   [&](std::size_t a, std::size_t b) { return listed_[a].entries > listed_[b].entries; });
+  const std::int64_t entries =
+      std::accumulate(listed_.begin(), listed_.end(), std::int64_t{0},
+                      [](std::int64_t sum, const Listed& listed) { return sum + listed.entries; });
+  each_at_once(order.size(), entries < FEW_ENTRIES ? 1 : threads, [&](std::size_t i) { layers[order[i]] = listed_[order[i]].make(); });
+
+  for (std::size_t i = 0; i < listed_.size(); ++i) {
+    std::string& name = listed_[i].name;
+    if (listed_[i].step) {
+      plan(std::move(listed_[i].step), std::move(name));
+      continue;
+    }
+    packed_bytes_.push_back(0);
+    for (std::size_t part = 0; part < layers[i].size(); ++part) {
+      packed_bytes_.back() += layers[i][part]->packed_bytes();
+      plan(std::move(layers[i][part]), part == 0 ? name : name + " (sum)");
+    }
+  }
+  listed_.clear();
   arena_bytes_ = arena_bytes;
   finished_ = true;
 }

@@ -47,7 +47,7 @@ int main(void) {
   check(secateur_linear_workspace(program, kernel, &weights, 0, rows, &needed));
   check(secateur_linear(program, kernel, &weights, 0, rows, source, hidden, b, none, relu, workspace));
   check(secateur_softmax(program, hidden, result, rows, 3, 1));
-  check(secateur_program_finish(program, 64 + needed));
+  check(secateur_program_finish(program, 64 + needed, 1));
 
   check(secateur_program_run(program, inputs, outputs, 2));
   secateur_program_destroy(program);

@@ -4,6 +4,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <numeric>
+
 #include "step_check.h"
 
 namespace secateur::testing {
@@ -97,6 +99,58 @@ void check_times() {
   ++cases;
 }
 
+// Each of some layers adds up its input with weights of its own; all but one of them pack as if they were large.
+constexpr std::int64_t LAYERS = 7;
+
+MakeLayer sums(Isa isa, const std::vector<float>& weights, Ref output) {
+  return [isa, &weights, output] {
+    const auto length = static_cast<std::int64_t>(weights.size());
+    const Matrix matrix{LayoutKind::dense, ValueType::float32, 1, length, length, weights.data(), nullptr, nullptr};
+    return make_linear(LinearKernel::dense, isa, {1, length, 1}, matrix, false, SOURCE, output, {}, {}, {}, {});
+  };
+}
+
+void check_layers() {
+  const std::vector<float> x = small_integers(40);
+  std::vector<std::vector<float>> weights;
+  for (unsigned i = 0; i < LAYERS; ++i) weights.push_back(small_integers(40, i));
+  for (const int threads : {1, 2, 5, 20}) {
+    Program program(Isa::scalar);
+    for (std::int64_t i = 0; i < LAYERS; ++i) {
+      const Ref output{Space::output, i};
+      const std::int64_t entries = i == 3 ? 40 : 1'000'000 * i;
+      program.add_layer(sums(Isa::scalar, weights[static_cast<std::size_t>(i)], output), entries, std::to_string(i),
+                        {{SOURCE, 160}}, {{output, 4}});
+    }
+    program.finish(0, threads);
+    float y[LAYERS] = {};
+    const void* inputs[] = {x.data()};
+    void* outputs[LAYERS];
+    for (std::int64_t i = 0; i < LAYERS; ++i) outputs[i] = y + i;
+    program.run(inputs, outputs, 1);
+    for (std::size_t i = 0; i < LAYERS; ++i) {
+      expect(program.names()[i] == std::to_string(i), "layers stay in their order");
+      expect(y[i] == std::inner_product(x.begin(), x.end(), weights[i].begin(), 0.0f), "each layer has its own weights");
+    }
+    ++cases;
+  }
+}
+
+void check_layers_that_fail() {
+  const std::vector<float> weights = small_integers(40);
+  for (const int threads : {1, 4}) {
+    Program program(Isa::scalar);
+    for (int i = 0; i < LAYERS; ++i) {
+      const MakeLayer broken = []() -> std::vector<std::unique_ptr<WeightedStep>> { throw std::invalid_argument("broken"); };
+      program.add_layer(i == 4 ? broken : sums(Isa::scalar, weights, OUTPUT), 1'000'000, "layer", {{SOURCE, 160}},
+                        {{OUTPUT, 4}});
+    }
+    expect_refusal("broken", [&] { program.finish(0, threads); });
+    expect(!program.finished(), "what failed is not finished");
+    ++cases;
+  }
+}
+
 void check_refusals() {
   Program program(Isa::scalar);
   const auto add = [&](Use read, Use write) {
@@ -133,6 +187,8 @@ int main() {
   check_fork();
 #endif
   check_times();
+  check_layers();
+  check_layers_that_fail();
   check_refusals();
   return report(cases);
 }

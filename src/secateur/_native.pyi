@@ -67,8 +67,11 @@ class Program:
     def constant(self, array: Array) -> int:
         """Keep an array (float32, or int64 for indices) and give its index for a Ref."""
 
-    def finish(self, arena_bytes: int) -> None:
-        """No more steps come. Refuses steps that leave an arena of so many bytes."""
+    def finish(self, arena_bytes: int, threads: int = 1) -> None:
+        """No more steps come: weights are packed, on so many threads.
+
+        Refuses steps that leave an arena of so many bytes.
+        """
 
     def run(self, inputs: list[Array], outputs: list[Array], threads: int) -> None:
         """Run all steps without the interpreter's lock. Lengths are checked, types are not."""

@@ -176,6 +176,8 @@ def test_plans_that_leave_their_memory_are_refused() -> None:
     program.elementwise(INPUT, (1, 64), 16, RELU)
     with pytest.raises(ValueError, match=r"the arena has 100 bytes, the steps use 128"):
         program.finish(100)
+    with pytest.raises(ValueError, match=r"threads: expected at least 1, found 0"):
+        program.finish(128, 0)
     with pytest.raises(ValueError, match=r"the program is not finished"):
         program.run([np.ones(16, np.float32)], [], 1)
     program.finish(128)

@@ -5,12 +5,14 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "secateur/isa.h"
 #include "secateur/step.h"
+#include "secateur/weighted.h"
 
 namespace secateur {
 
@@ -21,6 +23,9 @@ struct Use {
   Ref ref;
   std::int64_t bytes = 0;
 };
+
+// Packs the weights of one layer, and gives the step that it is, or two.
+using MakeLayer = std::function<std::vector<std::unique_ptr<WeightedStep>>()>;
 
 // Built by one thread; after finish() run by any number at once.
 //
@@ -39,10 +44,14 @@ class Program {
   std::int64_t add_constant(const void* data, std::int64_t bytes);
   const void* constant(std::int64_t index) const { return constants_.at(static_cast<std::size_t>(index)); }
   // Throws std::invalid_argument for a use that can be seen to be wrong already.
-  void add(std::unique_ptr<Step> step, std::string name, const std::vector<Use>& reads, const std::vector<Use>& writes,
-           std::size_t packed_bytes = 0);
-  // No more steps. Throws std::invalid_argument if a step leaves the arena.
-  void finish(std::int64_t arena_bytes);
+  void add(std::unique_ptr<Step> step, std::string name, const std::vector<Use>& reads, const std::vector<Use>& writes);
+  // Packing takes nearly all the time that a program takes to build: finish() calls `make`, several layers' at once.
+  // `entries`: of its weights, to begin with the largest.
+  void add_layer(MakeLayer make, std::int64_t entries, std::string name, const std::vector<Use>& reads,
+                 const std::vector<Use>& writes);
+  // No more steps. Throws std::invalid_argument if a step leaves the arena, and what making a layer throws: the program
+  // is then not finished.
+  void finish(std::int64_t arena_bytes, int threads = 1);
   bool finished() const noexcept { return finished_; }
 
   // Throws std::bad_alloc or std::system_error, both in the first call with that many threads alone.
@@ -54,7 +63,8 @@ class Program {
                   std::int64_t* nanoseconds) const;
 
   const std::vector<std::string>& names() const noexcept { return names_; }
-  std::size_t packed_bytes() const noexcept { return packed_bytes_; }
+  // Of each layer, in the order in which they were added; zero where it works on the matrix in place.
+  const std::vector<std::size_t>& packed_bytes() const noexcept { return packed_bytes_; }
   // What the steps read of each input and write of each output.
   const std::vector<std::int64_t>& input_bytes() const noexcept { return input_bytes_; }
   const std::vector<std::int64_t>& output_bytes() const noexcept { return output_bytes_; }
@@ -64,10 +74,19 @@ class Program {
     std::unique_ptr<Step> step;
     std::int64_t items;
   };
+  // Until all are made: a step, or a layer.
+  struct Listed {
+    std::unique_ptr<Step> step;
+    MakeLayer make;
+    std::int64_t entries;
+    std::string name;
+  };
   // Contexts at rest. More calls at once than there is room for here make their own and throw them away.
   static constexpr std::size_t SLOTS = 16;
 
+  void list(Listed listed, const std::vector<Use>& reads, const std::vector<Use>& writes);
   void note(const Use& use, bool written);
+  void plan(std::unique_ptr<Step> step, std::string name);
   template <class AfterStep, class AfterRun>
   void repeat(const void* const* inputs, void* const* outputs, int threads, int repeats, AfterStep after_step,
               AfterRun after_run) const;
@@ -76,6 +95,7 @@ class Program {
 
   Isa isa_;
   bool finished_ = false;
+  std::vector<Listed> listed_;
   std::vector<Planned> steps_;
   std::vector<std::string> names_;
   std::vector<const void*> constants_;
@@ -83,7 +103,7 @@ class Program {
   std::int64_t arena_bytes_ = 0;
   std::int64_t arena_used_ = 0;
   std::size_t scratch_bytes_ = 0;
-  std::size_t packed_bytes_ = 0;
+  std::vector<std::size_t> packed_bytes_;
   bool parallel_ = false;
   mutable std::array<std::atomic<Context*>, SLOTS> resting_{};
 };

@@ -96,8 +96,9 @@ SECATEUR_API void secateur_program_destroy(secateur_program* program);
 SECATEUR_API secateur_status secateur_program_constant(secateur_program* program, const void* data, int64_t bytes,
                                                        int64_t* index);
 
-/* No more steps. Refuses steps that leave an arena of so many bytes. */
-SECATEUR_API secateur_status secateur_program_finish(secateur_program* program, int64_t arena_bytes);
+/* No more steps. Refuses steps that leave an arena of so many bytes. Packs the weights, on so many threads, of which at
+ * least one: the caller's own. */
+SECATEUR_API secateur_status secateur_program_finish(secateur_program* program, int64_t arena_bytes, int threads);
 
 /* inputs and outputs: as many pointers as secateur_program_inputs and _outputs say, each to at least as many bytes as
  * secateur_program_input_bytes and _output_bytes say. Outputs overlap nothing else. At least one thread, the caller's
@@ -115,14 +116,17 @@ SECATEUR_API secateur_status secateur_program_time_steps(const secateur_program*
 SECATEUR_API int64_t secateur_program_steps(const secateur_program* program);
 /* Valid as long as the program. */
 SECATEUR_API const char* secateur_program_step_name(const secateur_program* program, int64_t step);
-/* How much memory weights that were packed anew take, beside the matrices they were made of. */
-SECATEUR_API int64_t secateur_program_packed_bytes(const secateur_program* program);
+/* Of a finished program: steps with weights, in the order in which they were added, and how much memory the weights of
+ * each take that were packed anew, beside the matrix they were made of; zero where that is used in place. */
+SECATEUR_API int64_t secateur_program_layers(const secateur_program* program);
+SECATEUR_API int64_t secateur_program_packed_bytes(const secateur_program* program, int64_t layer);
 SECATEUR_API int64_t secateur_program_inputs(const secateur_program* program);
 SECATEUR_API int64_t secateur_program_outputs(const secateur_program* program);
 SECATEUR_API int64_t secateur_program_input_bytes(const secateur_program* program, int64_t index);
 SECATEUR_API int64_t secateur_program_output_bytes(const secateur_program* program, int64_t index);
 
-/* ---- Steps with weights. Where a kernel works on a matrix in place, the matrix's memory must outlive the program. */
+/* ---- Steps with weights. A matrix's memory must outlive secateur_program_finish, and, where a kernel works on it in
+ * place, the program. */
 
 enum {
   SECATEUR_SPARSE_COLUMNS = 0,

@@ -106,13 +106,13 @@ class Builder:
             self._scheduled, batch, {index: size for index, size in workspaces.items() if size}
         )
 
-    def build(self) -> None:
-        """Append all steps and finish the program."""
+    def build(self, threads: int) -> None:
+        """Append all steps and finish the program, packing weights on so many threads."""
         for index, node in enumerate(self._scheduled.nodes):
             self._add(index, node)
         for copy in self.plan.copies:
             self.native.copy(_ref(copy.source), _ref(copy.output), copy.elements)
-        self.native.finish(self.plan.arena_bytes)
+        self.native.finish(self.plan.arena_bytes, threads)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a value or constant at this batch size."""

@@ -304,7 +304,7 @@ class Program:
             return choice.kernel
 
         builder = Builder(self.graph, batch, self._weights, constants, shapes, native, chosen)
-        builder.build()
+        builder.build(self._threads)
         return Bound(
             native,
             tuple(LayerKernel(name, kernel, reasons[name]) for name, kernel in builder.kernels.items()),
