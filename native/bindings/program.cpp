@@ -85,15 +85,11 @@ std::int64_t Program::constant(nb::handle array) {
 }
 
 void Program::finish(std::int64_t arena_bytes, int threads) {
-  secateur_status status = SECATEUR_OK;
-  {
-    const nb::gil_scoped_release unlocked;
-    status = secateur_program_finish(c_.get(), arena_bytes, threads);
-  }
-  check(status);
+  // With the interpreter's lock: nobody may add a step meanwhile, nor fork a process in which a lock is held for ever.
+  check(secateur_program_finish(c_.get(), arena_bytes, threads));
   // Weights that were packed anew need not stay in memory beside their copy.
   for (std::size_t layer = 0; layer < weights_.size(); ++layer) {
-    if (secateur_program_packed_bytes(c_.get(), static_cast<std::int64_t>(layer)) > 0) weights_[layer].reset();
+    if (secateur_program_reads_matrix(c_.get(), static_cast<std::int64_t>(layer)) == 0) weights_[layer].reset();
   }
 }
 

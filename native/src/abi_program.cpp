@@ -131,11 +131,15 @@ const char* secateur_program_step_name(const secateur_program* program, int64_t 
 }
 
 int64_t secateur_program_layers(const secateur_program* program) {
-  return static_cast<int64_t>(program->program.packed_bytes().size());
+  return static_cast<int64_t>(program->program.memories().size());
 }
 
 int64_t secateur_program_packed_bytes(const secateur_program* program, int64_t layer) {
-  return static_cast<int64_t>(program->program.packed_bytes()[static_cast<std::size_t>(layer)]);
+  return static_cast<int64_t>(program->program.memories()[static_cast<std::size_t>(layer)].packed_bytes);
+}
+
+int secateur_program_reads_matrix(const secateur_program* program, int64_t layer) {
+  return program->program.memories()[static_cast<std::size_t>(layer)].reads_matrix ? 1 : 0;
 }
 
 int64_t secateur_program_inputs(const secateur_program* program) {

@@ -153,6 +153,7 @@ WalkedLines::WalkedLines(const Matrix& matrix, LayoutKind layout) : view_(matrix
       break;
   }
   view_ = owned_.view;
+  reads_matrix_ = owned_.reads(matrix);
   if (layout == LayoutKind::dense) line_step_ = owned_.line_step;
 }
 

@@ -19,6 +19,10 @@ struct OwnedLines {
   std::int64_t line_step = 0;  // dense: values from line to line
 
   std::size_t size() const;
+  // Whether some of the matrix's own arrays are used.
+  bool reads(const Matrix& matrix) const {
+    return view.values == matrix.values || (view.indices != nullptr && view.indices == matrix.indices);
+  }
 };
 
 // The same lines as gaps of a byte.
@@ -42,11 +46,13 @@ class WalkedLines {
   const Matrix& view() const noexcept { return view_; }
   std::int64_t line_step() const noexcept { return line_step_; }
   std::size_t bytes() const noexcept { return owned_.size(); }
+  bool reads_matrix() const noexcept { return reads_matrix_; }
 
  private:
   OwnedLines owned_;
   Matrix view_;
   std::int64_t line_step_;
+  bool reads_matrix_ = true;
 };
 
 }  // namespace secateur

@@ -23,7 +23,7 @@ bool may_be_written_out(const Matrix& weights) {
 // Packed anew, in 5 ns an entry: where weights come from memory at every call, strips gain least and take longest to
 // make. (AlexNet with all of its linear layers in strips was 3 % faster, and took twice as long to load.)
 constexpr std::int64_t MAX_STRIP_ENTRIES = 1 << 21;
-constexpr std::int64_t SPARSEST_STRIPS = 64;  // positions an entry: of less, to describe strips takes more than entries
+constexpr std::int64_t SPARSEST_STRIPS = 64;  // positions an entry: at that, to describe strips takes half of what entries do
 
 bool fits_strips(const Matrix& weights) {
   return weights.layout != LayoutKind::dense && weights.entries <= MAX_STRIP_ENTRIES &&

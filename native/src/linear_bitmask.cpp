@@ -15,13 +15,14 @@ constexpr std::int64_t TOGETHER = 64;  // lines whose sums are finished at once
 class BitmaskLinear final : public WeightedStep {
  public:
   BitmaskLinear(const WeightedKernels& kernels, const LinearShape& shape, const Matrix& weights, const LayerRefs& refs)
-      : kernels_(kernels), shape_(shape), lines_(to_bitmask(weights)), refs_(refs) {
+      : kernels_(kernels), shape_(shape), lines_(to_bitmask(weights)), reads_matrix_(lines_.reads(weights)), refs_(refs) {
     const bool small = shape.in * shape.out * shape.rows <= SMALL_POSITIONS;
     // Eight lines go side by side.
     item_lines_ = small ? shape.out : std::max<std::int64_t>(8, (shape.out / ITEMS + 7) / 8 * 8);
   }
 
   std::size_t packed_bytes() const noexcept override { return lines_.size(); }
+  bool reads_matrix() const noexcept override { return reads_matrix_; }
   std::int64_t items() const noexcept override { return (shape_.out + item_lines_ - 1) / item_lines_; }
   std::size_t scratch_bytes() const noexcept override {
     return carved_bytes([this](Carver& parts) { carve(parts); });
@@ -51,6 +52,7 @@ class BitmaskLinear final : public WeightedStep {
   const WeightedKernels& kernels_;
   const LinearShape shape_;
   const OwnedLines lines_;
+  const bool reads_matrix_;
   const LayerRefs refs_;
   std::int64_t item_lines_ = 1;
 };

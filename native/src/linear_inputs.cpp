@@ -36,6 +36,7 @@ class ScatterAll final : public WeightedStep {
       : kernels_(kernels), shape_(shape), lines_(weights, scattered_as(kernels, weights)), refs_(refs) {}
 
   std::size_t packed_bytes() const noexcept override { return lines_.bytes(); }
+  bool reads_matrix() const noexcept override { return lines_.reads_matrix(); }
   std::int64_t items() const noexcept override { return 1; }
   std::size_t scratch_bytes() const noexcept override {
     return aligned_up(static_cast<std::size_t>(shape_.out) * sizeof(float));
@@ -71,6 +72,7 @@ class ScatterPartials final : public WeightedStep {
   }
 
   std::size_t packed_bytes() const noexcept override { return lines_.bytes(); }
+  bool reads_matrix() const noexcept override { return lines_.reads_matrix(); }
   std::int64_t items() const noexcept override { return PARTIALS; }
   void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte*) const noexcept override {
     const float* const x = memory.read<float>(source_);

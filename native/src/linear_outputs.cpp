@@ -41,6 +41,7 @@ class GatherLinear final : public WeightedStep {
         part_lines_(ceil_div(ceil_div(shape.out, PARTS), TOGETHER) * TOGETHER) {}
 
   std::size_t packed_bytes() const noexcept override { return walked_.bytes(); }
+  bool reads_matrix() const noexcept override { return walked_.reads_matrix(); }
   std::int64_t items() const noexcept override { return ceil_div(shape_.out, item_lines_); }
   std::size_t scratch_bytes() const noexcept override {
     return aligned_up(static_cast<std::size_t>(part_lines_) * sizeof(float));

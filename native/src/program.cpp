@@ -9,7 +9,6 @@
 #include <new>
 #include <numeric>
 #include <stdexcept>
-#include <system_error>
 #include <thread>
 
 #include "pool.h"
@@ -66,10 +65,12 @@ void each_at_once(std::size_t count, int threads, Run run) {
     }
   };
   std::vector<std::thread> others;
+  const std::size_t wanted = std::min(count, static_cast<std::size_t>(threads));
+  others.reserve(wanted);
   try {
-    while (others.size() + 1 < std::min(count, static_cast<std::size_t>(threads))) others.emplace_back(work);
-  } catch (const std::system_error&) {
-    // With fewer, then.
+    while (others.size() + 1 < wanted) others.emplace_back(work);
+  } catch (const std::exception&) {
+    // No more threads, or no memory for one: those that there are do all of it, and must be waited for.
   }
   work();
   for (std::thread& other : others) other.join();
@@ -171,12 +172,11 @@ void Program::list(Listed listed, const std::vector<Use>& reads, const std::vect
   listed_.push_back(std::move(listed));
 }
 
-void Program::plan(std::unique_ptr<Step> step, std::string name) {
+void Program::plan(std::unique_ptr<Step> step) noexcept {
   scratch_bytes_ = std::max(scratch_bytes_, step->scratch_bytes());
   const std::int64_t items = step->items();
   parallel_ = parallel_ || items > 1;
   steps_.push_back({std::move(step), items});
-  names_.push_back(std::move(name));
 }
 
 void Program::finish(std::int64_t arena_bytes, int threads) {
@@ -197,19 +197,27 @@ void Program::finish(std::int64_t arena_bytes, int threads) {
                       [](std::int64_t sum, const Listed& listed) { return sum + listed.entries; });
   each_at_once(order.size(), entries < FEW_ENTRIES ? 1 : threads, [&](std::size_t i) { layers[order[i]] = listed_[order[i]].make(); });
 
+  // What needs memory comes first: after that nothing can fail half way.
+  std::vector<std::string> names;
+  std::vector<LayerMemory> memories;
   for (std::size_t i = 0; i < listed_.size(); ++i) {
-    std::string& name = listed_[i].name;
-    if (listed_[i].step) {
-      plan(std::move(listed_[i].step), std::move(name));
-      continue;
+    names.push_back(listed_[i].name);
+    if (!listed_[i].make) continue;
+    LayerMemory& memory = memories.emplace_back();
+    for (const auto& part : layers[i]) {
+      memory.packed_bytes += part->packed_bytes();
+      memory.reads_matrix = memory.reads_matrix || part->reads_matrix();
     }
-    packed_bytes_.push_back(0);
-    for (std::size_t part = 0; part < layers[i].size(); ++part) {
-      packed_bytes_.back() += layers[i][part]->packed_bytes();
-      plan(std::move(layers[i][part]), part == 0 ? name : name + " (sum)");
-    }
+    for (std::size_t part = 1; part < layers[i].size(); ++part) names.push_back(listed_[i].name + " (sum)");
+  }
+  steps_.reserve(names.size());
+  for (std::size_t i = 0; i < listed_.size(); ++i) {
+    if (listed_[i].step) plan(std::move(listed_[i].step));
+    for (auto& part : layers[i]) plan(std::move(part));
   }
   listed_.clear();
+  names_ = std::move(names);
+  memories_ = std::move(memories);
   arena_bytes_ = arena_bytes;
   finished_ = true;
 }

@@ -20,7 +20,7 @@ class BlockEntries {
       : matrix_(matrix),
         lanes_(kernels.lanes),
         strip_bits_(__builtin_ctz(static_cast<unsigned>(kernels.strip))),
-        inputs_(static_cast<std::size_t>(lanes_ * matrix.length + MAX_STRIP)),
+        inputs_(static_cast<std::size_t>(std::min(lanes_ * matrix.length, matrix.entries) + MAX_STRIP)),
         values_(inputs_.size()),
         counts_(static_cast<std::size_t>(strips * MAX_LANES)) {}
 

@@ -67,7 +67,7 @@ void transform_line(const Lanes (&g)[5], Lanes (&u)[8]) {
 
 // G g G^T of the same filter positions of several input channels; taps and points lie `step` floats apart.
 template <int TAPS, int POINTS_A_LINE>
-void transform_filters(const float* g, float* u, std::size_t step) {
+void transform_channels(const float* g, float* u, std::size_t step) {
   Lanes columns[TAPS][POINTS_A_LINE];
   for (int j = 0; j < TAPS; ++j) {
     Lanes column[TAPS];
@@ -98,7 +98,7 @@ WeightBlocks transform_weights(const WeightedKernels& kernels, const Matrix& wei
   for (std::size_t i = 0; i < places.size(); ++i) places[i] = i % WEIGHTS * step + i / WEIGHTS;
   const auto emit = [&](std::int64_t at) {
     for (std::size_t channel = 0; channel < channels; channel += LANES) {
-      transform_filters<TAPS, SIDE + TAPS - 1>(&line[channel], &transformed[channel], step);
+      transform_channels<TAPS, SIDE + TAPS - 1>(&line[channel], &transformed[channel], step);
     }
     for (std::int64_t point = 0; point < POINTS; ++point) {
       out.put(point * weights.lines + at, &transformed[static_cast<std::size_t>(point) * step]);

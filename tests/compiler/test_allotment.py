@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from secateur.compiler import tuning
 from secateur.compiler.allotment import Measured, within_memory
+from secateur.format.layouts import VALUE_DTYPES, ValueType
 from secateur.format.model import Model
 from secateur.format.packing import pack
+from secateur.format.values import round_values
 from secateur.runtime.kernels import best_isa
 from secateur.runtime.program import Program
 from tests.runtime.test_program import one_linear, sparse
@@ -119,13 +121,17 @@ def test_what_a_cache_keeps_is_not_read_from_memory() -> None:
 
 
 @pytest.mark.skipif(best_isa() != "avx512", reason="strips are for AVX-512")
-@pytest.mark.parametrize("density", [0.1, 0.13, 0.16, 0.18, 0.2, 0.22, 0.3, 0.4])
-def test_strips_fit_into_a_network_of_one_layer(density: float) -> None:
+@pytest.mark.parametrize(
+    ("values", "density"),
+    [("float32", density) for density in (0.1, 0.13, 0.16, 0.18, 0.2, 0.22, 0.3, 0.4)]
+    + [("float16", density) for density in (0.18, 0.2, 0.3)],
+)
+def test_strips_fit_into_a_network_of_one_layer(values: ValueType, density: float) -> None:
     # At a fifth of the weights a bitmask is so small that they did not, and a slow kernel ran.
-    packed = pack(sparse((512, 1024), density, 3))
+    packed = pack(round_values(sparse((512, 1024), density, 3), values).values)
     model = Model(one_linear(1024, 512), {"fc.weight": packed}, {})
     strips = float(Program(model, kernels={"fc": "strips"}).bind(1).native.packed_bytes)
-    one_by_one = tuning._ONE_BY_ONE * 5 * packed.entries
+    one_by_one = packed.entries * (VALUE_DTYPES[values].itemsize + tuning._INDEXED)
     times, packs = {"strips": 1.0, "outputs": 4.0}, {"strips": strips}
     layer = Measured(times, 4 * 512 * 1024, density, packed=packs, one_by_one=one_by_one)
     limit = tuning._PACKED_SHARE * packed.nbytes - layer.needed_bytes

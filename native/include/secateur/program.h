@@ -24,6 +24,12 @@ struct Use {
   std::int64_t bytes = 0;
 };
 
+// What the steps of a layer keep of its weights: as WeightedStep says.
+struct LayerMemory {
+  std::size_t packed_bytes = 0;
+  bool reads_matrix = false;
+};
+
 // Packs the weights of one layer, and gives the step that it is, or two.
 using MakeLayer = std::function<std::vector<std::unique_ptr<WeightedStep>>()>;
 
@@ -50,7 +56,7 @@ class Program {
   void add_layer(MakeLayer make, std::int64_t entries, std::string name, const std::vector<Use>& reads,
                  const std::vector<Use>& writes);
   // No more steps. Throws std::invalid_argument if a step leaves the arena, and what making a layer throws: the program
-  // is then not finished.
+  // is then what it was before.
   void finish(std::int64_t arena_bytes, int threads = 1);
   bool finished() const noexcept { return finished_; }
 
@@ -63,8 +69,8 @@ class Program {
                   std::int64_t* nanoseconds) const;
 
   const std::vector<std::string>& names() const noexcept { return names_; }
-  // Of each layer, in the order in which they were added; zero where it works on the matrix in place.
-  const std::vector<std::size_t>& packed_bytes() const noexcept { return packed_bytes_; }
+  // Of each layer, in the order in which they were added.
+  const std::vector<LayerMemory>& memories() const noexcept { return memories_; }
   // What the steps read of each input and write of each output.
   const std::vector<std::int64_t>& input_bytes() const noexcept { return input_bytes_; }
   const std::vector<std::int64_t>& output_bytes() const noexcept { return output_bytes_; }
@@ -86,7 +92,7 @@ class Program {
 
   void list(Listed listed, const std::vector<Use>& reads, const std::vector<Use>& writes);
   void note(const Use& use, bool written);
-  void plan(std::unique_ptr<Step> step, std::string name);
+  void plan(std::unique_ptr<Step> step) noexcept;
   template <class AfterStep, class AfterRun>
   void repeat(const void* const* inputs, void* const* outputs, int threads, int repeats, AfterStep after_step,
               AfterRun after_run) const;
@@ -103,7 +109,7 @@ class Program {
   std::int64_t arena_bytes_ = 0;
   std::int64_t arena_used_ = 0;
   std::size_t scratch_bytes_ = 0;
-  std::vector<std::size_t> packed_bytes_;
+  std::vector<LayerMemory> memories_;
   bool parallel_ = false;
   mutable std::array<std::atomic<Context*>, SLOTS> resting_{};
 };

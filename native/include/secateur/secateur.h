@@ -97,7 +97,7 @@ SECATEUR_API secateur_status secateur_program_constant(secateur_program* program
                                                        int64_t* index);
 
 /* No more steps. Refuses steps that leave an arena of so many bytes. Packs the weights, on so many threads, of which at
- * least one: the caller's own. */
+ * least one: the caller's own. A program that could not be finished is what it was before. */
 SECATEUR_API secateur_status secateur_program_finish(secateur_program* program, int64_t arena_bytes, int threads);
 
 /* inputs and outputs: as many pointers as secateur_program_inputs and _outputs say, each to at least as many bytes as
@@ -113,20 +113,22 @@ SECATEUR_API secateur_status secateur_program_time_steps(const secateur_program*
                                                          void* const* outputs, int threads, int repeats,
                                                          int64_t* nanoseconds);
 
+/* Of a finished program, as all below. */
 SECATEUR_API int64_t secateur_program_steps(const secateur_program* program);
 /* Valid as long as the program. */
 SECATEUR_API const char* secateur_program_step_name(const secateur_program* program, int64_t step);
-/* Of a finished program: steps with weights, in the order in which they were added, and how much memory the weights of
- * each take that were packed anew, beside the matrix they were made of; zero where that is used in place. */
+/* Layers, in the order in which they were added: how much memory what was packed anew of their weights takes, and whether
+ * the matrix's own memory, or some of it, is used in place and must outlive the program. */
 SECATEUR_API int64_t secateur_program_layers(const secateur_program* program);
 SECATEUR_API int64_t secateur_program_packed_bytes(const secateur_program* program, int64_t layer);
+SECATEUR_API int secateur_program_reads_matrix(const secateur_program* program, int64_t layer);
 SECATEUR_API int64_t secateur_program_inputs(const secateur_program* program);
 SECATEUR_API int64_t secateur_program_outputs(const secateur_program* program);
 SECATEUR_API int64_t secateur_program_input_bytes(const secateur_program* program, int64_t index);
 SECATEUR_API int64_t secateur_program_output_bytes(const secateur_program* program, int64_t index);
 
-/* ---- Steps with weights. A matrix's memory must outlive secateur_program_finish, and, where a kernel works on it in
- * place, the program. */
+/* ---- Layers: steps with weights. A matrix's memory must be there, unchanged, until secateur_program_finish is over, and
+ * as long as the program where secateur_program_reads_matrix says so. */
 
 enum {
   SECATEUR_SPARSE_COLUMNS = 0,

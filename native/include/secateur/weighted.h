@@ -16,8 +16,10 @@ namespace secateur {
 // A step that may have packed its weights into memory of its own.
 class WeightedStep : public Step {
  public:
-  // Bytes of weights the step owns, beyond the matrix it was made from; zero where it works on the matrix in place.
+  // Bytes of weights the step owns, beyond the matrix it was made from.
   virtual std::size_t packed_bytes() const noexcept { return 0; }
+  // Whether it works on the matrix's memory, or on some of it, in place.
+  virtual bool reads_matrix() const noexcept { return false; }
 };
 
 // All tensors are float32, images x channels x height x width. A 1-D convolution has height 1. The pads at the bottom
@@ -69,7 +71,7 @@ bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa isa
 // to the bit as a pool's. With windows there is no residual.
 //
 // The weights' lines are output channels, their positions (channel of the group, kernel row, kernel column). They are
-// packed while the step is made: the matrix's memory may go afterwards, unless packed_bytes() is zero. `bias` and
+// packed while the step is made: the matrix's memory may go afterwards, unless the step reads_matrix(). `bias` and
 // `residual` (of the output's shape; it may be the output itself) may be of Space::none.
 std::unique_ptr<WeightedStep> make_convolution(ConvolutionKernel kernel, Isa isa, const ConvolutionShape& shape,
                                                const Matrix& weights, Ref source, Ref output, Ref bias, Ref residual,

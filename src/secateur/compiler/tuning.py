@@ -30,9 +30,9 @@ _TRANSFORMED_SHARE = 0.5
 # With what a process needs besides, that is 1.15 times the file. (Without it AlexNet held up to 1.8 times its
 # file at batch 16.) No layer is kept from packing its non-zeros: kernels that do not are slow over a batch.
 _PACKED_SHARE = 1.13
-# With the counts of runs and the places of strips, to the bytes of values and their indices. (At 1.05 strips
-# were too much at a fifth of the weights alone: a bitmask is small there already.)
-_ONE_BY_ONE = 1.06
+# Of a non-zero's index, and of the counts of runs and the places of strips, in bytes. (At 1.25 strips were
+# too much at a fifth of the weights: a bitmask is small there already.)
+_INDEXED = 1.3
 # Bytes that count for nothing beside those of a process.
 _NEGLIGIBLE = 4_000_000
 
@@ -186,7 +186,7 @@ def _packed(
             taps,
             cold,
             packed=remembered[_bytes(key)],
-            one_by_one=_ONE_BY_ONE * weight.entries * (VALUE_DTYPES[weight.value_type].itemsize + 1),
+            one_by_one=weight.entries * (VALUE_DTYPES[weight.value_type].itemsize + _INDEXED),
         )
 
     return [
