@@ -1,6 +1,9 @@
 #include "secateur/program.h"
 
 #include <pthread.h>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 #include <algorithm>
 #include <chrono>
@@ -74,6 +77,10 @@ void each_at_once(std::size_t count, int threads, Run run) {
   }
   work();
   for (std::thread& other : others) other.join();
+#if defined(__GLIBC__)
+  // What a thread has freed stays in a heap of its own, for threads to come: with AlexNet 5 % of its file.
+  if (!others.empty()) malloc_trim(0);
+#endif
   if (failure) std::rethrow_exception(failure);
 }
 
