@@ -16,7 +16,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 BEGIN = "<!-- results: made by `python -m benchmarks.readme` from benchmarks/results/ -->\n"
 END = "<!-- end of results -->\n"
 RUNTIME = ROOT / "docs" / "runtime.md"
-SWEEPS = ("sweep-zen4", "sweep-zen4-again", "sweep-ice-lake", "sweep")
+SWEEPS = ("sweep-zen4", "sweep-ice-lake", "sweep")
 # The same suite on three machines; those with today's kernels first.
 _BENCHES = ("bench-paper-zen4", "bench-paper-ice-lake", "bench-paper")
 _RECIPES = {
