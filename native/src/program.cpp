@@ -202,7 +202,8 @@ void Program::finish(std::int64_t arena_bytes, int threads) {
   const std::int64_t entries =
       std::accumulate(listed_.begin(), listed_.end(), std::int64_t{0},
                       [](std::int64_t sum, const Listed& listed) { return sum + listed.entries; });
-  each_at_once(order.size(), entries < FEW_ENTRIES ? 1 : threads, [&](std::size_t i) { layers[order[i]] = listed_[order[i]].make(); });
+  each_at_once(order.size(), entries < FEW_ENTRIES ? 1 : threads,
+               [&](std::size_t i) { layers[order[i]] = listed_[order[i]].make(); });
 
   // What needs memory comes first: after that nothing can fail half way.
   std::vector<std::string> names;

@@ -57,7 +57,9 @@ class BlockEntries {
       keys[lane] = static_cast<std::int16_t>((UINT8_MAX - counts[lane]) * MAX_LANES + lane);
     }
     for (const std::int16_t other : keys) {
-      for (int lane = 0; lane < MAX_LANES; ++lane) before[lane] = static_cast<std::int16_t>(before[lane] + (other < keys[lane]));
+      for (int lane = 0; lane < MAX_LANES; ++lane) {
+        before[lane] = static_cast<std::int16_t>(before[lane] + (other < keys[lane]));
+      }
     }
     std::int64_t from[MAX_LANES] = {};  // in that order
     int left[MAX_LANES] = {};

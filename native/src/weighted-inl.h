@@ -31,7 +31,7 @@ constexpr WeightedKernels list_kernels() {
   kernels.max_tile = MAX_TILE;
   kernels.panel_channels = PANEL_CHANNELS;
   kernels.panel_pixels = PANEL_PIXELS;
-  kernels.strip = static_cast<int>(STRIP_VECTORS * LANES);
+  kernels.strip = static_cast<int>(STRIP);
   list_tiles<1, 1>(kernels);
   kernels.panel = &panel_tile;
   kernels.pack = &pack_lines;
