@@ -63,7 +63,7 @@ bool applicable(ConvolutionKernel kernel, const ConvolutionShape& shape, Isa isa
     case ConvolutionKernel::winograd:
     case ConvolutionKernel::winograd4: return fits(shape) && winograd_applicable(shape);
     case ConvolutionKernel::winograd4_streamed:
-      return shape.kernel_height == 3 && applicable(ConvolutionKernel::winograd4, shape, isa) &&
+      return shape.kernel_height == 3 && shape.stride_height == 1 && applicable(ConvolutionKernel::winograd4, shape, isa) &&
              streamed_winograd_applicable(weighted_kernels(isa));
     default: return false;
   }

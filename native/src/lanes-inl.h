@@ -115,6 +115,12 @@ inline void deinterleave(Vec (&r)[N]) {
   }
   for (int k = 0; k < N; ++k) r[k] = out[k];
 }
+// Of four that were deinterleaved.
+inline Vec in_order(Vec a) {
+  Vec out;
+  for (std::int64_t i = 0; i < LANES; ++i) out.v[i] = a.v[i % (LANES / 4) * 4 + i / (LANES / 4)];
+  return out;
+}
 template <int N>
 inline void interleave(Vec (&r)[N]) {
   Vec out[N];
@@ -181,6 +187,8 @@ inline Vec widen_brain(const std::uint16_t* p) {
   const __m256i wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
   return {_mm256_castsi256_ps(_mm256_slli_epi32(wide, 16))};
 }
+// Of four that were deinterleaved.
+inline Vec in_order(Vec a) { return {_mm256_permutevar8x32_ps(a.v, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7))}; }
 inline Vec low_pairs(Vec a, Vec b) { return {_mm256_unpacklo_ps(a.v, b.v)}; }
 inline Vec high_pairs(Vec a, Vec b) { return {_mm256_unpackhi_ps(a.v, b.v)}; }
 template <int PICK>
@@ -231,6 +239,10 @@ inline Vec widen_half(const std::uint16_t* p) {
 inline Vec widen_brain(const std::uint16_t* p) {
   const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)));
   return {_mm512_castsi512_ps(_mm512_slli_epi32(wide, 16))};
+}
+// Of four that were deinterleaved.
+inline Vec in_order(Vec a) {
+  return {_mm512_permutexvar_ps(_mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15), a.v)};
 }
 inline Vec low_pairs(Vec a, Vec b) { return {_mm512_unpacklo_ps(a.v, b.v)}; }
 inline Vec high_pairs(Vec a, Vec b) { return {_mm512_unpackhi_ps(a.v, b.v)}; }

@@ -40,6 +40,7 @@ constexpr WeightedKernels list_kernels() {
   kernels.finish = &finish_line;
   kernels.pool = &pool_band;
   kernels.pairs = &pair_maxima;
+  kernels.split = &split_line;
   kernels.look_up = &look_up;
   kernels.widen = &widen;
   kernels.scatter = &scatter_lines;

@@ -91,6 +91,25 @@ inline void transform_output(const Vec (&m)[8], Vec (&y)[4]) {
   y[3] = fma(most, m[7], fma(four, half_difference, fma(eight, far_difference, near_difference)));
 }
 
+void split_line(const float* from, std::int64_t stride, std::int64_t count, float* to, std::int64_t to_step) {
+  for (std::int64_t i = 0; i < count; i += LANES) {
+    const float* const p = from + stride * i;
+    if (stride == 2) {
+      store(to + i, load_even(p));
+      store(to + to_step + i, load_even(p + 1));
+    } else if (stride == 4) {
+      Vec c[4] = {load(p), load(p + LANES), load(p + 2 * LANES), load(p + 3 * LANES)};
+      deinterleave(c);
+      SECATEUR_UNROLL
+      for (int k = 0; k < 4; ++k) store(to + k * to_step + i, in_order(c[k]));
+    } else {
+      for (std::int64_t k = 0; k < stride; ++k) {
+        for (std::int64_t lane = 0; lane < LANES; ++lane) to[k * to_step + i + lane] = p[stride * lane + k];
+      }
+    }
+  }
+}
+
 inline void copy_line(const float* from, float* to, std::int64_t count) {
   std::int64_t i = 0;
   for (; i + LANES <= count; i += LANES) store(to + i, load(from + i));

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "polyphase.h"
 #include "sizes.h"
 #include "winograd_filters.h"
 #include "winograd_lines.h"
@@ -49,12 +50,16 @@ LanePlan plan_products(const WinogradTiles& tiles, const WeightedKernels& kernel
 
 class Winograd final : public WeightedStep {
  public:
-  Winograd(const WinogradTiles& tiles, const WeightedKernels& kernels, const LanePlan& products, WeightBlocks filters,
-           const LayerRefs& refs)
-      : tiles_(tiles),
+  // `shape`: as it is, of whatever stride; `tiles`: of stride 1.
+  Winograd(const ConvolutionShape& shape, const WinogradTiles& tiles, const WeightedKernels& kernels,
+           const LanePlan& products, WeightBlocks filters, const LayerRefs& refs)
+      : shape_(shape),
+        refs_(refs),
+        tiles_(tiles),
         transforms_(kernels.winograd[(tiles.taps() == 3 ? 0 : 2) + (tiles.side == 4 ? 1 : 0)]),
         product_(kernels, products, std::move(filters), true),
-        lines_(tiles, kernels, refs, products.band_rows) {}
+        lines_(tiles, kernels, refs, products.band_rows),
+        phases_(shape, tiles, kernels, lines_.width()) {}
 
   std::size_t packed_bytes() const noexcept override { return product_.bytes(); }
   std::int64_t items() const noexcept override { return plan().small ? 1 : units(); }
@@ -83,6 +88,7 @@ class Winograd final : public WeightedStep {
  private:
   struct Scratch {
     WinogradLines::Scratch lines;
+    PhaseRows::Scratch phases;
     float* tiles;
     float* products;
     LaneProduct::Scratch product;
@@ -99,19 +105,47 @@ class Winograd final : public WeightedStep {
   Scratch carve(Carver& parts) const noexcept {
     Scratch s;
     s.lines = lines_.carve(parts, 1);
+    s.phases = strided() ? phases_.carve(parts) : PhaseRows::Scratch{};
     s.tiles = parts.take<float>(static_cast<std::size_t>(tiles_.points() * tiles_step()));
     s.products = parts.take<float>(static_cast<std::size_t>(tiles_.points() * products_step()));
     s.product = product_.carve(parts);
     return s;
   }
 
+  bool strided() const noexcept { return shape_.stride_height > 1; }
+
   void transform(std::int64_t run, std::int64_t group, const Memory& memory, const Scratch& s) const noexcept {
+    if (strided()) return transform_phases(run, group, memory, s);
     WinogradInput in = lines_.input(run, group * group_in(), memory, s.lines);
     in.channels = group_in();
-    in.tiles = s.tiles;
+    place(in, 0, s);
+    transforms_.input(in);
+  }
+
+  void transform_phases(std::int64_t run, std::int64_t group, const Memory& memory, const Scratch& s) const noexcept {
+    const std::int64_t first = lines_.first_tile(run), count = lines_.tile_count(run);
+    WinogradInput in = lines_.blank(run, s.lines);
+    in.source = s.phases.rows;
+    in.source_step = phases_.channel_step();
+    in.copy_count = phases_.lines(first, count, lines_.width(), s.lines.copies);
+    in.channels = phases_.channels();
+    const std::int64_t channels = shape_.in_channels / shape_.groups;
+    const std::int64_t plane = shape_.in_height * shape_.in_width;
+    const float* channel = memory.read<float>(refs_.source) + group * channels * plane;
+    for (std::int64_t at = 0; at < group_in(); channel += plane) {
+      for (std::int64_t phase = 0; phase < shape_.stride_height; ++phase, at += in.channels) {
+        phases_.split(first, count, channel, phase, s.phases);
+        place(in, at, s);
+        transforms_.input(in);
+      }
+    }
+  }
+
+  // From the channel `at` of the group on.
+  void place(WinogradInput& in, std::int64_t at, const Scratch& s) const noexcept {
     in.channel_step = plan().band_rows * plan().lanes;
     in.point_step = tiles_step();
-    transforms_.input(in);
+    in.tiles = s.tiles + at * in.channel_step;
   }
 
   void multiply(std::int64_t run, std::int64_t group, std::int64_t slice, const Scratch& s) const noexcept {
@@ -133,27 +167,45 @@ class Winograd final : public WeightedStep {
     }
   }
 
+  const ConvolutionShape shape_;
+  const LayerRefs refs_;
   const WinogradTiles tiles_;
   const WinogradTransforms transforms_;
   const LaneProduct product_;
   const WinogradLines lines_;
+  const PhaseRows phases_;
 };
+
+}  // namespace
+
+namespace {
+
+// Of stride 1, whose filters may have to be filled up: four taps a side go as five.
+WinogradTiles tiles_of(const ConvolutionShape& shape, int side) {
+  ConvolutionShape s = polyphase(shape);
+  if (shape.stride_height > 1 && s.kernel_height == 4) {
+    s.kernel_height = s.kernel_width = 5;
+    ++s.in_height, ++s.in_width;
+  }
+  return {s, side};
+}
 
 }  // namespace
 
 bool winograd_applicable(const ConvolutionShape& s) {
   const bool windows = !s.pooled() || (s.pool_height == 2 && s.pool_width == 2);
-  const bool size = s.kernel_height == 3 || s.kernel_height == 5;
-  return windows && size && s.kernel_width == s.kernel_height && s.stride_height == 1 && s.stride_width == 1 &&
+  const std::int64_t taps = ceil_div(s.kernel_height, s.stride_height);
+  const bool size = taps == 3 || taps == 5 || (taps == 4 && s.stride_height > 1);
+  return windows && size && s.kernel_width == s.kernel_height && s.stride_height == s.stride_width &&
          s.dilation_height == 1 && s.dilation_width == 1;
 }
 
 std::unique_ptr<WeightedStep> make_winograd(int side, const WeightedKernels& kernels, const ConvolutionShape& shape,
                                             const Matrix& weights, const LayerRefs& refs) {
-  const WinogradTiles tiles{shape, side};
+  const WinogradTiles tiles = tiles_of(shape, side);
   const LanePlan products = plan_products(tiles, kernels);
-  WeightBlocks filters = transform_filters(side, tiles.taps(), kernels, weights, products);
-  return std::make_unique<Winograd>(tiles, kernels, products, std::move(filters), refs);
+  WeightBlocks filters = transform_filters(side, tiles.taps(), shape, kernels, weights, products);
+  return std::make_unique<Winograd>(shape, tiles, kernels, products, std::move(filters), refs);
 }
 
 }  // namespace secateur

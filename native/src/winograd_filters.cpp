@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "matrix_entries.h"
+#include "polyphase.h"
 
 namespace secateur {
 namespace {
@@ -86,16 +87,20 @@ void transform_channels(const float* g, float* u, std::size_t step) {
 }
 
 template <int SIDE, int TAPS>
-WeightBlocks transform_weights(const WeightedKernels& kernels, const Matrix& weights, const LanePlan& products) {
+WeightBlocks transform_weights(const ConvolutionShape& shape, const WeightedKernels& kernels, const Matrix& weights,
+                               const LanePlan& products) {
   constexpr std::int64_t POINTS = (SIDE + TAPS - 1) * (SIDE + TAPS - 1);
   constexpr std::int64_t WEIGHTS = TAPS * TAPS;
-  const auto channels = static_cast<std::size_t>(weights.length / WEIGHTS);
+  const auto channels = static_cast<std::size_t>(products.group_in());
   const std::size_t step = (channels + LANES - 1) / LANES * LANES;
   FullBlocks out(products, kernels.panel_channels);
   std::vector<float> line(WEIGHTS * step);
   std::vector<float> transformed(POINTS * step);
   std::vector<std::size_t> places(static_cast<std::size_t>(weights.length));
-  for (std::size_t i = 0; i < places.size(); ++i) places[i] = i % WEIGHTS * step + i / WEIGHTS;
+  for (std::size_t i = 0; i < places.size(); ++i) {
+    const PhaseTap at = phase_tap(shape, TAPS, static_cast<std::int64_t>(i));
+    places[i] = static_cast<std::size_t>(at.tap) * step + static_cast<std::size_t>(at.channel);
+  }
   const auto emit = [&](std::int64_t at) {
     for (std::size_t channel = 0; channel < channels; channel += LANES) {
       transform_channels<TAPS, SIDE + TAPS - 1>(&line[channel], &transformed[channel], step);
@@ -117,14 +122,14 @@ WeightBlocks transform_weights(const WeightedKernels& kernels, const Matrix& wei
 
 }  // namespace
 
-WeightBlocks transform_filters(std::int64_t side, std::int64_t taps, const WeightedKernels& kernels, const Matrix& weights,
-                               const LanePlan& products) {
+WeightBlocks transform_filters(std::int64_t side, std::int64_t taps, const ConvolutionShape& shape,
+                               const WeightedKernels& kernels, const Matrix& weights, const LanePlan& products) {
   if (taps == 3) {
-    return side == 4 ? transform_weights<4, 3>(kernels, weights, products)
-                     : transform_weights<2, 3>(kernels, weights, products);
+    return side == 4 ? transform_weights<4, 3>(shape, kernels, weights, products)
+                     : transform_weights<2, 3>(shape, kernels, weights, products);
   }
-  return side == 4 ? transform_weights<4, 5>(kernels, weights, products)
-                   : transform_weights<2, 5>(kernels, weights, products);
+  return side == 4 ? transform_weights<4, 5>(shape, kernels, weights, products)
+                   : transform_weights<2, 5>(shape, kernels, weights, products);
 }
 
 }  // namespace secateur

@@ -9,8 +9,8 @@
 namespace secateur {
 
 // [points][groups][out channels of the group][in channels of the group], points being groups of the product.
-// `side`: 2 or 4 outputs; `taps`: 3 or 5, of which 5 go with 2.
-WeightBlocks transform_filters(std::int64_t side, std::int64_t taps, const WeightedKernels& kernels, const Matrix& weights,
-                               const LanePlan& products);
+// `side`: 2 or 4 outputs; `taps`: 3 or 5; `shape`: the convolution as it is, of whatever stride.
+WeightBlocks transform_filters(std::int64_t side, std::int64_t taps, const ConvolutionShape& shape,
+                               const WeightedKernels& kernels, const Matrix& weights, const LanePlan& products);
 
 }  // namespace secateur

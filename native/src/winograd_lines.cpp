@@ -20,18 +20,23 @@ WinogradLines::Scratch WinogradLines::carve(Carver& parts, std::int64_t channels
   return s;
 }
 
-WinogradInput WinogradLines::input(std::int64_t run, std::int64_t channel, const Memory& memory,
-                                   const Scratch& scratch) const noexcept {
+WinogradInput WinogradLines::blank(std::int64_t run, const Scratch& scratch) const noexcept {
   // Outside the image everything stays zero, whatever the channel.
   std::memset(scratch.lines, 0, static_cast<std::size_t>(floats(input_line_count() * line_step())));
   WinogradInput in{};
-  in.source_step = tiles_.shape.in_height * tiles_.shape.in_width;
-  in.source = memory.read<float>(refs_.source) + channel * in.source_step;
   in.copies = scratch.copies;
-  in.copy_count = input_lines(tiles_, first_tile(run), tile_count(run), width_, scratch.copies);
   in.lines = scratch.lines;
   in.line_step = line_step();
   in.vectors = vectors(run);
+  return in;
+}
+
+WinogradInput WinogradLines::input(std::int64_t run, std::int64_t channel, const Memory& memory,
+                                   const Scratch& scratch) const noexcept {
+  WinogradInput in = blank(run, scratch);
+  in.source_step = tiles_.shape.in_height * tiles_.shape.in_width;
+  in.source = memory.read<float>(refs_.source) + channel * in.source_step;
+  in.copy_count = input_lines(tiles_, first_tile(run), tile_count(run), width_, scratch.copies);
   return in;
 }
 

@@ -19,6 +19,7 @@ class WinogradLines {
       : tiles_(tiles), kernels_(kernels), refs_(refs), width_(vectors * kernels.lanes) {}
 
   std::int64_t width() const noexcept { return width_; }  // tiles of a line
+  std::int64_t first_tile(std::int64_t run) const noexcept { return run * width_; }
   std::int64_t line_step() const noexcept { return width_ * tiles_.side; }
   std::int64_t tile_count(std::int64_t run) const noexcept {
     return std::min(width_, tiles_.count() - first_tile(run));
@@ -33,6 +34,8 @@ class WinogradLines {
   // `channels`: of the output, whose lines are there at once.
   Scratch carve(Carver& parts, std::int64_t channels) const noexcept;
 
+  // The lines of a run, still to be read, of zeros.
+  WinogradInput blank(std::int64_t run, const Scratch& scratch) const noexcept;
   // Reads a run's tiles of the channels from `channel` on; which of them, and where they go, is still to be filled in.
   WinogradInput input(std::int64_t run, std::int64_t channel, const Memory& memory, const Scratch& scratch) const noexcept;
 
@@ -44,7 +47,6 @@ class WinogradLines {
               const Scratch& scratch) const noexcept;
 
  private:
-  std::int64_t first_tile(std::int64_t run) const noexcept { return run * width_; }
   std::int64_t input_line_count() const noexcept { return tiles_.reach() * tiles_.shifts(); }
 
   const WinogradTiles tiles_;

@@ -149,6 +149,47 @@ Square around(const double (*matrix)[N], int lines, const Square& m, int n) {
   return out;
 }
 
+// As one of stride 1, written out: a tap goes to the channel of the row and the column that it begins with, modulo the
+// stride. Four taps a side go as five.
+struct Unstrided {
+  ConvolutionShape shape;
+  std::vector<float> x, w;
+};
+Unstrided unstrided(const ConvolutionShape& s, const std::vector<float>& x, const std::vector<float>& w) {
+  const std::int64_t stride = s.stride_height;
+  if (stride == 1) return {s, x, w};
+  Unstrided u{s, {}, {}};
+  ConvolutionShape& to = u.shape;
+  std::int64_t taps = (s.kernel_height + stride - 1) / stride;
+  if (taps == 4) taps = 5;
+  to.in_channels = s.in_channels * stride * stride;
+  to.kernel_height = to.kernel_width = taps;
+  to.in_height = s.out_height + taps - 1, to.in_width = s.out_width + taps - 1;
+  to.stride_height = to.stride_width = 1, to.pad_top = to.pad_left = 0;
+  const std::int64_t group_in = s.in_channels / s.groups;
+  for (std::int64_t each = 0; each < s.images * s.in_channels * stride * stride; ++each) {
+    const std::int64_t plane = each / (stride * stride), a = each / stride % stride, b = each % stride;
+    for (std::int64_t i = 0; i < to.in_height; ++i) {
+      for (std::int64_t j = 0; j < to.in_width; ++j) {
+        const std::int64_t y = i * stride + a - s.pad_top, z = j * stride + b - s.pad_left;
+        const bool inside = y >= 0 && y < s.in_height && z >= 0 && z < s.in_width;
+        u.x.push_back(inside ? x[static_cast<std::size_t>((plane * s.in_height + y) * s.in_width + z)] : 0.0f);
+      }
+    }
+  }
+  for (std::int64_t each = 0; each < s.out_channels * group_in * stride * stride; ++each) {
+    const std::int64_t plane = each / (stride * stride), a = each / stride % stride, b = each % stride;
+    for (std::int64_t i = 0; i < taps; ++i) {
+      for (std::int64_t j = 0; j < taps; ++j) {
+        const std::int64_t y = i * stride + a, z = j * stride + b;
+        const bool inside = y < s.kernel_height && z < s.kernel_width;
+        u.w.push_back(inside ? w[static_cast<std::size_t>((plane * s.kernel_height + y) * s.kernel_width + z)] : 0.0f);
+      }
+    }
+  }
+  return u;
+}
+
 std::vector<double> winograd_magnitudes(const Transforms& t, const ConvolutionShape& s, const std::vector<float>& x,
                                         const std::vector<float>& w) {
   const std::int64_t group_in = s.in_channels / s.groups, group_out = s.out_channels / s.groups;
@@ -200,6 +241,9 @@ std::vector<double> winograd_magnitudes(const Transforms& t, const ConvolutionSh
   return out;
 }
 
+// Filters that Winograd's transforms take as 5x5.
+bool wide_filters(const ConvolutionShape& s) { return s.kernel_height > 3 * s.stride_height; }
+
 long cases = 0;
 
 struct Setting {
@@ -229,11 +273,12 @@ void check(const Case& c, const Setting& t, ConvolutionKernel kernel, Isa isa, c
   const ConvolutionKernel whole = whole_width(kernel);
   const bool large = whole == ConvolutionKernel::winograd4 || whole == ConvolutionKernel::winograd4_streamed;
   const bool tiled = whole == ConvolutionKernel::winograd || large;
-  const bool wide = s.kernel_height == 5;
+  const bool wide = wide_filters(s);
+  const Unstrided plain = tiled && !t.integers ? unstrided(s, x, weights.dense) : Unstrided{};
   const Transforms& transforms = large ? (wide ? LARGE_TILES_OF_WIDE_FILTERS : LARGE_TILES)
                                        : (wide ? WIDE_FILTERS : SMALL_TILES);
   const std::vector<double> tiles =
-      tiled && !t.integers ? winograd_magnitudes(transforms, s, x, weights.dense) : std::vector<double>{};
+      tiled && !t.integers ? winograd_magnitudes(transforms, plain.shape, plain.x, plain.w) : std::vector<double>{};
   std::vector<float> first;
   for (const std::int64_t pieces : {std::int64_t{1}, std::int64_t{3}, std::int64_t{1000}}) {
     if (pieces > 1 && step->items() == 1) break;
@@ -255,7 +300,8 @@ void check(const Case& c, const Setting& t, ConvolutionKernel kernel, Isa isa, c
       const double exact = activated(want.exact[i], t.activation);
       const bool good =
           t.integers ? static_cast<double>(got[i]) == exact
-          : tiled ? within_bound(got[i], exact, want.magnitude[i] + tiles[i], static_cast<double>(s.in_channels) + transforms.roundings)
+          : tiled ? within_bound(got[i], exact, want.magnitude[i] + tiles[i],
+                                   static_cast<double>(plain.shape.in_channels) + transforms.roundings)
                   : within_bound(got[i], exact, want.magnitude[i], want.terms[i]);
       if (!good) {
         expect(false, what + " at " + std::to_string(i) + ": " + std::to_string(got[i]) + ", expected " +
@@ -271,7 +317,7 @@ constexpr int MOST = 3;
 
 // The integers on which a kernel is exact. Forty-fifths of 5x5 filters, squared, leave few digits for whole numbers.
 int exact_up_to(ConvolutionKernel kernel, const ConvolutionShape& s) {
-  return whole_width(kernel) == ConvolutionKernel::winograd4 && s.kernel_height == 5 ? 1 : MOST;
+  return whole_width(kernel) == ConvolutionKernel::winograd4 && wide_filters(s) ? 1 : MOST;
 }
 
 // `most`: of integers; the kernels are checked that are exact up to it, and no further.
@@ -330,6 +376,14 @@ constexpr Case CASES[] = {
     {"5x5 of many channels", 1, 70, 14, 13, 30, 5, 5, 1, 1, 2, 2, 2, 2, 1, 1, 1},
     {"7x7 stride 2", 1, 3, 30, 30, 4, 7, 7, 2, 2, 3, 3, 3, 3, 1, 1, 1},
     {"11x11 stride 4", 1, 3, 51, 51, 5, 11, 11, 4, 4, 2, 2, 2, 2, 1, 1, 1},
+    {"11x11 stride 4 in several bands", 1, 3, 227, 227, 9, 11, 11, 4, 4, 0, 0, 0, 0, 1, 1, 1},
+    {"11x11 stride 4, asymmetric pads", 3, 2, 30, 41, 3, 11, 11, 4, 4, 5, 1, 0, 3, 1, 1, 1},
+    {"7x7 stride 2 in several bands", 1, 3, 113, 130, 5, 7, 7, 2, 2, 3, 3, 3, 3, 1, 1, 1},
+    {"5x5 stride 2 in groups", 3, 6, 23, 18, 4, 5, 5, 2, 2, 2, 2, 2, 2, 1, 1, 2},
+    {"6x6 stride 2, wide", 2, 2, 12, 701, 2, 6, 6, 2, 2, 1, 2, 2, 1, 1, 1, 1},
+    {"6x6 stride 2 on one output", 2, 3, 6, 7, 2, 6, 6, 2, 2, 0, 0, 0, 0, 1, 1, 1},
+    {"9x9 stride 3", 2, 2, 40, 37, 3, 9, 9, 3, 3, 4, 4, 4, 4, 1, 1, 1},
+    {"9x9 stride 2, pads beyond the image", 1, 2, 2, 3, 2, 9, 9, 2, 2, 9, 8, 8, 9, 1, 1, 1},
     {"17x17 kernel", 1, 2, 18, 18, 3, 17, 17, 1, 1, 3, 3, 3, 3, 1, 1, 1},
     {"1-D", 2, 6, 1, 50, 7, 1, 5, 1, 1, 0, 2, 0, 2, 1, 1, 1},
     // Taps so far apart that no row of a band is one of the band above.
@@ -371,7 +425,7 @@ int main() {
   for (const Case& c : CASES) {
     for (const Setting& t : SETTINGS) {
       check_all(c, t, MOST, random);
-      if (t.integers && c.kernel_height == 5) check_all(c, t, 1, random);
+      if (t.integers && wide_filters(shape_of(c))) check_all(c, t, 1, random);
     }
   }
   return report(cases);

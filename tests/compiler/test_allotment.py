@@ -106,6 +106,18 @@ def test_wide_filters_grow_less() -> None:
     assert Measured({"winograd": 1.0}, 2500, 0.3, taps=5).extra_bytes("winograd") == 3600.0
 
 
+@pytest.mark.parametrize(
+    ("taps", "stride", "bytes_taken"),
+    [
+        pytest.param(11, 4, 4 * 6 * 6 * 16, id="sixteen filters of 3x3"),
+        pytest.param(7, 2, 4 * 8 * 8 * 4, id="four filters of 4x4, filled up to 5x5"),
+    ],
+)
+def test_a_filter_with_a_stride_falls_apart(taps: int, stride: int, bytes_taken: float) -> None:
+    layer = Measured({"winograd4": 1.0}, 4 * taps * taps, 0.3, taps=taps, stride=stride)
+    assert layer.extra_bytes("winograd4") == bytes_taken
+
+
 def test_the_reading_of_filters_costs() -> None:
     # 16 kB a microsecond: 3.6 MB of them cost 225 us.
     layer = Measured({"winograd4": 800.0, "sparse_columns": 1024.0}, 900_000, 0.3)

@@ -48,8 +48,8 @@ enum class ConvolutionKernel : std::uint8_t {
   panel_columns,   // several output channels share each load: dense and nearly dense weights
   panel_images,
   depthwise,  // one input channel a group: direct
-  winograd,   // dense 3x3 or 5x5 of stride 1, in tiles of 2x2
-  winograd4,  // dense 3x3 or 5x5 of stride 1, in tiles of 4x4: fewer products, more memory, less exact
+  winograd,   // dense 3x3 or 5x5, or so many taps from a stride to the next, in tiles of 2x2
+  winograd4,  // the same in tiles of 4x4: fewer products, more memory, less exact
   // The same in vectors of 256 bits where there are wider ones: small maps fill those badly, and on some processors (Ice
   // Lake) products with numbers from memory are no faster in them.
   sparse_columns_256,

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import final
 
 # Outputs a side of what each transformed filter computes at once: (side + taps - 1)^2 products stand for the
-# taps^2 weights of a filter.
+# taps^2 weights of a filter; of a stride, for each of stride^2 filters of every stride-th tap.
 _TRANSFORMED: Mapping[str, int] = {"winograd": 2, "winograd4": 4, "winograd_256": 2, "winograd4_256": 4}
 # Read from main memory in a microsecond. A layer that is timed alone finds its filters in the caches; in a
 # network others have been there meanwhile. (Without this AlexNet took 62 MB instead of 38 and 63 ms to load
@@ -27,6 +27,7 @@ class Measured:
         dense_bytes: What its weight takes as a dense float32 array.
         density: The fraction of it that is not zero, 0..1.
         taps: Weights a side of its filters.
+        stride: Inputs from one output to the next.
         cold: Whether its transformed filters are read from main memory at every call.
         packed: Bytes that a kernel packs anew when the network is loaded, by kernel; others use the file's.
         one_by_one: What the non-zeros take, packed with an index each.
@@ -36,6 +37,7 @@ class Measured:
     dense_bytes: int
     density: float
     taps: int = 3
+    stride: int = 1
     cold: bool = True
     packed: Mapping[str, float] = field(default_factory=dict)
     one_by_one: float = 0.0
@@ -75,7 +77,11 @@ class Measured:
         """Memory that a kernel takes for transformed filters."""
         if kernel not in _TRANSFORMED:
             return 0.0
-        return self.dense_bytes * (_TRANSFORMED[kernel] + self.taps - 1) ** 2 / self.taps**2
+        of_a_phase = -(-self.taps // self.stride)
+        if self.stride > 1 and of_a_phase == 4:  # filled up with zeros
+            of_a_phase = 5
+        points = (_TRANSFORMED[kernel] + of_a_phase - 1) ** 2 * self.stride**2
+        return self.dense_bytes * points / self.taps**2
 
 
 # What a layer's kernel takes, in bytes.

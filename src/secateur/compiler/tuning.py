@@ -175,7 +175,7 @@ def layer_key(node: WeightedNode, layer: Model, reaching: NDArray[Any], *, isa: 
 def _packed(
     node: WeightedNode, weights: Sequence[PackedWeight], keys: Sequence[str], remembered: Mapping[str, Times]
 ) -> list[_Packed]:
-    taps = weights[0].shape[-1] if isinstance(node, Convolution) else 1
+    taps, stride = (weights[0].shape[-1], node.strides[-1]) if isinstance(node, Convolution) else (1, 1)
     dense = prod(weights[0].shape)
 
     def measured(times: str, key: str, weight: PackedWeight, *, cold: bool) -> Measured:
@@ -183,8 +183,9 @@ def _packed(
             remembered[times],
             4 * dense,
             weight.entries / dense,
-            taps,
-            cold,
+            taps=taps,
+            stride=stride,
+            cold=cold,
             packed=remembered[_bytes(key)],
             one_by_one=weight.entries * (VALUE_DTYPES[weight.value_type].itemsize + _INDEXED),
         )
