@@ -333,17 +333,17 @@ def test_kernels_that_are_new_are_measured(exported: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("layer", "example", "cold", "warm"),
     [
-        # 36 kB of filters or 16: the larger ones win where they are not read from memory, and only there.
+        # 2.4 MB of filters or 1: the larger ones win where they are not read from memory, and only there.
         (
-            nn.Conv2d(16, 16, 3, padding=1),
-            torch.ones(1, 16, 12, 12),
+            nn.Conv2d(128, 128, 3, padding=1),
+            torch.ones(1, 128, 6, 6),
             {"winograd4": 100.0, "winograd": 100.5},
             {"winograd4": 100.0, "winograd": 100.5},
         ),
         # Two orders of a weight.
         (
-            nn.Linear(64, 64),
-            torch.ones(1, 64),
+            nn.Linear(512, 256),
+            torch.ones(1, 512),
             {"outputs": 1.0, "inputs": 2.0},
             {"outputs": 2.0, "inputs": 1.0},
         ),
@@ -387,6 +387,21 @@ def test_what_a_cache_may_keep_is_decided_by_the_whole_network(
         counted = kernel == "winograd"
         assert reason.startswith("fastest, memory counted, as measured" if counted else "fastest measured")
         assert counted or re.search(rf"in us: {kernel} [\d.]+,", reason)
+
+
+def test_what_every_cache_keeps_is_never_cold(tmp_path: Path) -> None:
+    cache = tmp_path / "kernels.json"
+    layer, example = nn.Conv2d(16, 16, 3, padding=1), torch.ones(1, 16, 12, 12)
+    sc.compile(layer, example, threads=1, cache=cache)
+    warm = {"winograd4": 100.0, "winograd": 100.5}
+    known = {
+        key: {kernel: warm.get(kernel, 900.0) if key.startswith("warm ") else 1.0 for kernel in times}
+        for key, times in read_times(cache).items()
+    }
+    write_times(cache, known)
+    (only,) = sc.compile(layer, example, threads=1, cache=cache).kernels()
+    assert only.kernel == "winograd4"
+    assert read_times(cache) == known  # the network as a whole was not asked
 
 
 @pytest.mark.parametrize(

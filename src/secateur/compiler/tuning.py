@@ -79,6 +79,10 @@ class _Candidate:
 # All layers of a network are in the same one. (To decide between them by the bytes of weights and filters
 # failed: a layer near to the border ran in 1.7 times the time of the best kernel.)
 _STATES: Sequence[Callable[[_Packed], Measured]] = (lambda each: each.cold, lambda each: each.warm)
+# Of dense weights or of filters, which every second-level cache keeps from one call to the next: so small a
+# network is never cold. (A layer of LeNet-5 alone was run by either of two kernels, as the clock fell, and by
+# one of them in 1.17 times the time.)
+_ALWAYS_WARM = 384_000
 
 
 def tuned(
@@ -122,7 +126,8 @@ def tuned(
         _measure(layers, node, found, given, threads, remembered)
         keys += found
         timed[node.name] = _packed(node, orders, found, remembered)
-    chosen = _fastest([_cheapest(model, timed, each) for each in _STATES], keys, inputs, threads, remembered)
+    states = _STATES if _most_bytes(timed) > _ALWAYS_WARM else _STATES[1:]
+    chosen = _fastest([_cheapest(model, timed, each) for each in states], keys, inputs, threads, remembered)
     # Told are the times that decided. The chosen order last: of a kernel that runs both, its time counts.
     microseconds = {
         name: {
@@ -199,6 +204,14 @@ def _packed(
         )
         for key, weight in zip(keys, weights, strict=True)
     ]
+
+
+def _most_bytes(layers: Mapping[str, Sequence[_Packed]]) -> float:
+    """What the weights of a network take at most, whatever kernels run it."""
+    return sum(
+        max(each.warm.dense_bytes, *map(each.warm.filter_bytes, each.warm.microseconds))
+        for each, *_ in layers.values()
+    )
 
 
 def _cheapest(
