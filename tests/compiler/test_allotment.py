@@ -97,6 +97,12 @@ def test_what_is_nearly_dense_may_grow(density: float, grown: float) -> None:
     assert packing(density).grown_bytes("winograd4") == grown
 
 
+def test_in_a_pruned_network_it_may_not() -> None:
+    layer = replace(packing(0.6), among_pruned=True)
+    assert layer.grown_bytes("winograd4") == 2_300.0
+    assert layer.needed_bytes == 1_400.0
+
+
 @pytest.mark.parametrize(("density", "bytes_taken"), [(0.49, 3600.0), (0.5, 0.0)])
 def test_only_what_was_pruned_counts(density: float, bytes_taken: float) -> None:
     assert Measured({"winograd4": 1.0}, 900, density).extra_bytes("winograd4") == bytes_taken

@@ -389,6 +389,24 @@ def test_what_a_cache_may_keep_is_decided_by_the_whole_network(
         assert counted or re.search(rf"in us: {kernel} [\d.]+,", reason)
 
 
+@pytest.mark.parametrize(("kept", "transformed"), [(0.01, False), (1.0, True)])
+def test_in_a_pruned_network_dense_layers_keep_to_the_limit_as_well(
+    kept: float, transformed: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    # Filters of 9 MB, of a convolution with 60 % of its weights; 4 MB go for nothing.
+    network = nn.Sequential(nn.Conv2d(256, 256, 3, padding=1), nn.Flatten(), nn.Linear(256 * 4, 2048))
+    nn.init.sparse_(network[2].weight, 1 - kept)
+    with torch.no_grad():
+        network[0].weight *= torch.rand(256, 256, 3, 3) < 0.6
+
+    def said(contenders: Mapping[Any, Any]) -> dict[Any, Timed]:
+        return {each: Timed(1.0, 1.0) if "winograd4" in each else Timed(900.0, 900.0) for each in contenders}
+
+    monkeypatch.setattr(tuning, "in_turns", said)
+    program = sc.compile(network, torch.ones(1, 256, 2, 2), threads=1, cache=tmp_path / "kernels.json")
+    assert (program.kernels()[0].kernel == "winograd4") == transformed
+
+
 def test_what_every_cache_keeps_is_never_cold(tmp_path: Path) -> None:
     cache = tmp_path / "kernels.json"
     layer, example = nn.Conv2d(16, 16, 3, padding=1), torch.ones(1, 16, 12, 12)

@@ -31,6 +31,8 @@ class Measured:
         cold: Whether its transformed filters are read from main memory at every call.
         packed: Bytes that a kernel packs anew when the network is loaded, by kernel; others use the file's.
         one_by_one: What the non-zeros take, packed with an index each.
+        among_pruned: Whether the network as a whole lost most of its weights: what a layer packs counts then,
+            though this layer kept most of them.
     """
 
     microseconds: Mapping[str, float]
@@ -41,6 +43,7 @@ class Measured:
     cold: bool = True
     packed: Mapping[str, float] = field(default_factory=dict)
     one_by_one: float = 0.0
+    among_pruned: bool = False
 
     def cost(self, kernel: str) -> float:
         """Microseconds in a network: those measured, and the reading of transformed filters."""
@@ -63,15 +66,19 @@ class Measured:
     @property
     def needed_bytes(self) -> float:
         """What of the cheapest kernel's packing the non-zeros alone would take; 0 where pruning left most."""
-        return min(self.packed.get(self.cheapest, 0.0), self.one_by_one) if self._pruned else 0.0
+        return min(self.packed.get(self.cheapest, 0.0), self.one_by_one) if self._counts else 0.0
 
     def grown_bytes(self, kernel: str) -> float:
         """What a kernel packs beyond the non-zeros alone; 0 where pruning left most of the weights."""
-        return max(0.0, self.packed.get(kernel, 0.0) - self.one_by_one) if self._pruned else 0.0
+        return max(0.0, self.packed.get(kernel, 0.0) - self.one_by_one) if self._counts else 0.0
 
     @property
     def _pruned(self) -> bool:
-        return self.density < _PRUNED_BELOW
+        return is_pruned(self.density)
+
+    @property
+    def _counts(self) -> bool:
+        return self._pruned or self.among_pruned
 
     def filter_bytes(self, kernel: str) -> float:
         """Memory that a kernel takes for transformed filters."""
@@ -82,6 +89,11 @@ class Measured:
             of_a_phase = 5
         points = (_TRANSFORMED[kernel] + of_a_phase - 1) ** 2 * self.stride**2
         return self.dense_bytes * points / self.taps**2
+
+
+def is_pruned(density: float) -> bool:
+    """Whether a layer or a network lost so many of its weights that memory is what it was pruned for."""
+    return density < _PRUNED_BELOW
 
 
 # What a layer's kernel takes, in bytes.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any, final
@@ -10,7 +10,7 @@ from typing import Any, final
 import numpy as np
 from numpy.typing import NDArray
 
-from secateur.compiler.allotment import Measured, within_memory
+from secateur.compiler.allotment import Measured, is_pruned, within_memory
 from secateur.compiler.turns import in_turns
 from secateur.format.graph import Convolution, Graph, Linear, Value, resolve
 from secateur.format.layouts import VALUE_DTYPES, Order, PackedWeight
@@ -115,6 +115,7 @@ def tuned(
     """
     reaching = _reaching_layers(model, inputs, threads)
     isa = Program(model, threads=threads).isa
+    pruned = is_pruned(_density(model.weights.values()))
     timed: dict[str, list[_Packed]] = {}
     keys: list[str] = []
     for node in _weighted(model.graph):
@@ -125,7 +126,7 @@ def tuned(
         given = [reaching[name] for name in layers[0].graph.inputs]
         _measure(layers, node, found, given, threads, remembered)
         keys += found
-        timed[node.name] = _packed(node, orders, found, remembered)
+        timed[node.name] = _packed(node, orders, found, remembered, among_pruned=pruned)
     states = _STATES if _most_bytes(timed) > _ALWAYS_WARM else _STATES[1:]
     chosen = _fastest([_cheapest(model, timed, each) for each in states], keys, inputs, threads, remembered)
     # Told are the times that decided. The chosen order last: of a kernel that runs both, its time counts.
@@ -178,7 +179,12 @@ def layer_key(node: WeightedNode, layer: Model, reaching: NDArray[Any], *, isa: 
 
 
 def _packed(
-    node: WeightedNode, weights: Sequence[PackedWeight], keys: Sequence[str], remembered: Mapping[str, Times]
+    node: WeightedNode,
+    weights: Sequence[PackedWeight],
+    keys: Sequence[str],
+    remembered: Mapping[str, Times],
+    *,
+    among_pruned: bool,
 ) -> list[_Packed]:
     taps, stride = (weights[0].shape[-1], node.strides[-1]) if isinstance(node, Convolution) else (1, 1)
     dense = prod(weights[0].shape)
@@ -193,6 +199,7 @@ def _packed(
             cold=cold,
             packed=remembered[_bytes(key)],
             one_by_one=weight.entries * (VALUE_DTYPES[weight.value_type].itemsize + _INDEXED),
+            among_pruned=among_pruned,
         )
 
     return [
@@ -204,6 +211,10 @@ def _packed(
         )
         for key, weight in zip(keys, weights, strict=True)
     ]
+
+
+def _density(weights: Collection[PackedWeight]) -> float:
+    return sum(each.entries for each in weights) / max(1, sum(prod(each.shape) for each in weights))
 
 
 def _most_bytes(layers: Mapping[str, Sequence[_Packed]]) -> float:
