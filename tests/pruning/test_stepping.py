@@ -343,15 +343,47 @@ def test_gradients_that_cannot_be_written_to() -> None:
         torch.ones(2, 3, requires_grad=True) * 2,
     ):
         weight.grad = gradient
-        assert not multiply_gradients_(factors)
+        assert not multiply_gradients_(factors, at_once=True)
         assert weight.grad.to_dense().eq(gradient.to_dense()).all()
     with torch.inference_mode():
         gradient = torch.ones(2, 3)
     weight.grad = gradient
-    assert not multiply_gradients_(factors)
+    assert not multiply_gradients_(factors, at_once=True)
     weight.grad = torch.ones(2, 3)
-    assert multiply_gradients_(factors)
+    assert multiply_gradients_(factors, at_once=True)
     assert weight.grad.sum() == 2
+
+
+def give_gradients_of_inference_mode(
+    model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int
+) -> None:
+    # The second weight's: the first one's gradient is masked before it is found.
+    del pruner
+    for each in model.parameters():
+        each.grad = torch.full_like(each, 0.1)
+    with torch.inference_mode():
+        model[3].weight.grad = torch.full_like(model[3].weight, 0.1 * number)
+    optimizer.step()
+    for each in model.parameters():
+        each.grad = None
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam], ids=lambda kind: kind.__name__)
+def test_steps_with_a_gradient_nobody_may_write_to(kind: type[Optimizer]) -> None:
+    make: Make = lambda p: kind(p, lr=0.05, weight_decay=0.1)  # type: ignore[call-arg]  # noqa: E731
+    masked = trained(make, full=False, meddle=give_gradients_of_inference_mode)
+    assert_same(masked, trained(make, full=True, meddle=give_gradients_of_inference_mode))
+    give_gradients_of_inference_mode(*masked, 1)
+    assert_zero(masked[2], *masked[:2])
+
+
+def test_a_state_that_appears_between_steps_is_cleared() -> None:
+    model, optimizer, pruner = trained(lambda p: torch.optim.SGD(p, lr=0.1), full=False)
+    dead = ~pruner.masks["0.weight"]
+    assert masks_gradients(model, optimizer, pruner)  # though asking for states has added empty ones
+    optimizer.state[model[0].weight]["momentum_buffer"] = torch.ones_like(model[0].weight)
+    assert not masks_gradients(model, optimizer, pruner)
+    assert not optimizer.state[model[0].weight]["momentum_buffer"][dead].any()
 
 
 def test_sparse_gradients() -> None:

@@ -198,7 +198,8 @@ def multiply_piecewise_(tensors: list[Tensor], mask: Tensor) -> None:
     # Split along the rows, since pieces of a flattened weight would be copies where its memory is strided.
     rows = max(1, _PIECE * len(mask) // mask.numel())
     factor = torch.empty_like(mask[:rows], dtype=tensors[0].dtype)
-    pieces = (torch.split(tensor, rows) for tensor in (mask, *tensors))
+    # PyTorch converts bytes by vectors, but booleans one by one: a seventh of the time for the same numbers.
+    pieces = (torch.split(tensor, rows) for tensor in (mask.view(torch.uint8), *tensors))
     for piece, *parts in zip(*pieces, strict=True):
         part_factor = factor[: len(piece)].copy_(piece)
         for part in parts:
