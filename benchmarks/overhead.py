@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import argparse
+import ctypes
 import os
 import shlex
 from collections.abc import Callable, Mapping, Sequence
@@ -45,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         raise ConfigurationError(
             "these measure the CPU, and the driver would take the GPU; set CUDA_VISIBLE_DEVICES to nothing"
         )
+    keep_freed_memory()
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     effort = replace(QUICK if given.quick else FULL, threads=given.threads)
@@ -59,6 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     console.print(table(rows))
     if given.json is not None:
         write_json(given.json, result(rows, parts, effort, _command(given), load))
+
+
+def keep_freed_memory() -> None:
+    """Let glibc keep what is freed, up to 32 MB a piece, for who asks next; elsewhere nothing is done.
+
+    Gradients and temporaries of a megabyte come and go with every step. Where they went back to the system in
+    between, a step of LeNet-300-100 with Adam took up to 550 page faults and 1.4 times its time, from one second
+    to the next.
+    """
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
+    if mallopt is not None:
+        m_trim_threshold, m_mmap_threshold = -1, -3  # <malloc.h>
+        mallopt(m_trim_threshold, 1 << 30)
+        mallopt(m_mmap_threshold, 1 << 25)
 
 
 def parts_of(only: str | None) -> list[str]:
