@@ -66,9 +66,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def keep_freed_memory() -> None:
     """Let glibc keep what is freed, up to 32 MB a piece, for who asks next; elsewhere nothing is done.
 
-    Gradients and temporaries of a megabyte come and go with every step. Where they went back to the system in
-    between, a step of LeNet-300-100 with Adam took up to 550 page faults and 1.4 times its time, from one second
-    to the next.
+    Gradients and temporaries of a megabyte come and go with every step. Where they went back to the system
+    in between, a step of LeNet-300-100 with Adam took up to 550 page faults and 1.4 times its time, from one
+    second to the next.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
