@@ -43,6 +43,8 @@ class StepGuard:
     def __init__(self, optimizer: Optimizer) -> None:
         self._optimizer = optimizer
         self._seen: _Seen | None = None
+        # Of SGD there is no setting that could change the answer: it is not asked again in every step.
+        self._is_sgd = type(optimizer) is torch.optim.SGD
 
     def mask_gradients(
         self, factors: Factors, step: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -65,7 +67,7 @@ class StepGuard:
             and step % FULL_EVERY != 0
             and not (len(args) > 1 or kwargs)
             and self._is_alone()
-            and leaves_zeros_alone(self._optimizer, factors)
+            and (self._is_sgd or leaves_zeros_alone(self._optimizer, factors))
             and seen.is_unchanged(self._optimizer)
             and multiply_gradients_(factors, at_once=seen.are_plain)
         )
