@@ -68,15 +68,15 @@ void PhaseRows::split(std::int64_t first, std::int64_t count, const float* chann
     const std::int64_t pixels = columns(stretch.column, stretch.count);
     const std::int64_t numbers = stride * (ceil_div(pixels, MAX_LANES) * MAX_LANES);
     const std::int64_t left = stretch.column * tiles_.side * stride - shape_.pad_left;
-    // Of the numbers, those that the image has.
+    // Of the numbers, those that the image has and that are read.
     const std::int64_t begin = std::clamp<std::int64_t>(-left, 0, numbers);
-    const std::int64_t end = std::clamp<std::int64_t>(shape_.in_width - left, begin, numbers);
+    const std::int64_t end = std::clamp<std::int64_t>(read_columns() - left, begin, numbers);
     const float* const image = channel + stretch.image * shape_.in_channels * shape_.in_height * shape_.in_width;
     std::memset(scratch.row, 0, static_cast<std::size_t>(floats(numbers)));
     for (std::int64_t i = 0; i < tiles_.reach(); ++i, to += row_step_) {
       const std::int64_t row = stretch.row * tiles_.side + i;
       const std::int64_t y = row * stride + phase - shape_.pad_top;
-      if (row < tiles_.shape.in_height && y >= 0 && y < shape_.in_height && begin < end) {
+      if (row < tiles_.shape.in_height && y >= 0 && y < read_rows() && begin < end) {
         std::memcpy(scratch.row + begin, image + y * shape_.in_width + left + begin,
                     static_cast<std::size_t>(floats(end - begin)));
         kernels_.split(scratch.row, stride, pixels, to, channel_step());

@@ -36,6 +36,14 @@ class PhaseRows {
   Scratch carve(Carver& parts) const noexcept;
 
   std::int64_t channels() const noexcept { return shape_.stride_height; }
+  // Of the image, those that windows read: what the stride leaves over, or only taps of zero meet, would come into sums of
+  // tiles, and stay in them if it is NaN.
+  std::int64_t read_rows() const noexcept {
+    return std::min(shape_.in_height, (shape_.out_height - 1) * channels() + shape_.kernel_height - shape_.pad_top);
+  }
+  std::int64_t read_columns() const noexcept {
+    return std::min(shape_.in_width, (shape_.out_width - 1) * channels() + shape_.kernel_width - shape_.pad_left);
+  }
   std::int64_t channel_step() const noexcept { return stretches_ * tiles_.reach() * row_step_; }
 
   // As input_lines(), of these rows.

@@ -260,9 +260,9 @@ struct WeightedKernels {
   void (*finish_lanes)(const FinishLanes&);
   void (*finish)(const FinishLine&);
   void (*pool)(const PoolBand&);
-  // maxima[i] of the 2x2 window of two lines, in the order of a pool's; reads up to two vectors beyond the lines.
   // to[k * to_step + i] = from[stride * i + k], k from 0 to stride - 1, i to count rounded up to whole vectors
   void (*split)(const float* from, std::int64_t stride, std::int64_t count, float* to, std::int64_t to_step);
+  // maxima[i] of the 2x2 window of two lines, in the order of a pool's; reads up to two vectors beyond the lines.
   void (*pairs)(const float* upper, const float* lower, float* maxima, std::int64_t count);
   void (*look_up)(const std::uint8_t* indices, const std::uint16_t* table, std::int64_t count, std::uint16_t* out);
   void (*widen)(const void* values, ValueType type, std::int64_t count, float* out);

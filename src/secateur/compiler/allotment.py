@@ -65,11 +65,11 @@ class Measured:
 
     @property
     def needed_bytes(self) -> float:
-        """What of the cheapest kernel's packing the non-zeros alone would take; 0 where pruning left most."""
+        """What the non-zeros alone take of the cheapest kernel's packing; 0 if memory does not count."""
         return min(self.packed.get(self.cheapest, 0.0), self.one_by_one) if self._counts else 0.0
 
     def grown_bytes(self, kernel: str) -> float:
-        """What a kernel packs beyond the non-zeros alone; 0 where pruning left most of the weights."""
+        """What a kernel packs beyond the non-zeros alone; 0 where neither layer nor network was pruned."""
         return max(0.0, self.packed.get(kernel, 0.0) - self.one_by_one) if self._counts else 0.0
 
     @property

@@ -220,7 +220,7 @@ def _density(weights: Collection[PackedWeight]) -> float:
 def _most_bytes(layers: Mapping[str, Sequence[_Packed]]) -> float:
     """What the weights of a network take at most, whatever kernels run it."""
     return sum(
-        max(each.warm.dense_bytes, *map(each.warm.filter_bytes, each.warm.microseconds))
+        max(each.warm.dense_bytes, *each.warm.packed.values(), *map(each.warm.filter_bytes, each.warm.packed))
         for each, *_ in layers.values()
     )
 

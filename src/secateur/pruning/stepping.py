@@ -184,7 +184,7 @@ def multiply_gradients_(factors: Factors, *, at_once: bool) -> bool:
 
     Returns:
         True; or False where a gradient cannot be written to in place, and the step is to be enforced in full:
-        some of the other gradients may be masked then, which changes nothing of its result.
+        some of the gradients may be masked then, which changes nothing of its result.
     """
     gradients: list[Tensor] = []
     theirs: list[Tensor] = []
