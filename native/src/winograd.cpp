@@ -184,31 +184,17 @@ class Winograd final : public WeightedStep {
 
 }  // namespace
 
-namespace {
-
-// Of stride 1, whose filters may have to be filled up: four taps a side go as five.
-WinogradTiles tiles_of(const ConvolutionShape& shape, int side) {
-  ConvolutionShape s = polyphase(shape);
-  if (shape.stride_height > 1 && s.kernel_height == 4) {
-    s.kernel_height = s.kernel_width = 5;
-    ++s.in_height, ++s.in_width;
-  }
-  return {s, side};
-}
-
-}  // namespace
-
 bool winograd_applicable(const ConvolutionShape& s) {
   const bool windows = !s.pooled() || (s.pool_height == 2 && s.pool_width == 2);
-  const std::int64_t taps = ceil_div(s.kernel_height, s.stride_height);
-  const bool size = taps == 3 || taps == 5 || (taps == 4 && s.stride_height > 1);
+  const std::int64_t taps = phase_taps(s.kernel_height, s.stride_height);
+  const bool size = taps == 3 || taps == 5;
   return windows && size && s.kernel_width == s.kernel_height && s.stride_height == s.stride_width &&
          s.dilation_height == 1 && s.dilation_width == 1;
 }
 
 std::unique_ptr<WeightedStep> make_winograd(int side, const WeightedKernels& kernels, const ConvolutionShape& shape,
                                             const Matrix& weights, const LayerRefs& refs) {
-  const WinogradTiles tiles = tiles_of(shape, side);
+  const WinogradTiles tiles{polyphase(shape), side};
   const LanePlan products = plan_products(tiles, kernels);
   WeightBlocks filters = transform_filters(side, tiles.taps(), shape, kernels, weights, products);
   return std::make_unique<Winograd>(shape, tiles, kernels, products, std::move(filters), refs);

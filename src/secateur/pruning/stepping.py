@@ -134,9 +134,8 @@ class _Seen:
             and list(map(Tensor.data_ptr, self.tensors)) == self._addresses
             and len(self._entries) >= len(self._entries_now)
             and all(map(operator.is_, self._entries, self._entries_now))
-            and not any(
-                islice(self._entries, len(self._entries_now), None)
-            )  # being asked for adds empty ones
+            # Being asked for adds empty ones.
+            and not any(islice(self._entries, len(self._entries_now), None))
             and sum(map(len, self._values)) == len(self._values_now)
             and all(map(operator.is_, chain.from_iterable(self._values), self._values_now))
         )
