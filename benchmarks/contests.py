@@ -52,7 +52,7 @@ class Effort:
     lenet_steps: int = 100
     lenet_rounds: int = 40
     vgg_batch: int = 8
-    vgg_rounds: int = 9
+    vgg_rounds: int = 25
     epoch_images: int = 55_000
     epoch_rounds: int = 11
     mask_network: str = "vgg-16"

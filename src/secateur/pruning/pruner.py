@@ -44,7 +44,7 @@ class Pruner:
     gradients of pruned weights are set to zero before it, in place: ``weight.grad`` shows zeros there after
     the step, and all gradients before it, as clipping does. Whatever else writes to weights or states is
     undone by the next step. One thing PyTorch shows nobody, a write into a weight or state through ``.data``
-    or NumPy's view of it: it is undone at the next cut or within 32 steps, or at once by `enforce`.
+    or NumPy's view of it: it is undone at the next cut or within 64 steps, or at once by `enforce`.
 
     One pruner watches one optimizer, which must hold every trainable weight under pruning. With several
     optimizers make a pruner for each, with its layers as ``layers``.

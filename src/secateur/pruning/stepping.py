@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sized
 from itertools import chain, islice
 from typing import Any, final
 
@@ -17,6 +17,8 @@ from secateur.pruning.enforcement import Factors, multiply_piecewise_
 # A write through ``.data`` or NumPy is hidden from everybody, so enforcement in full comes round again:
 # this often it costs a step of LeNet-300-100 less than a tenth of a per cent.
 FULL_EVERY = 64
+
+_OURS_ALONE = (1, 1, 0, 0)  # hooks before and after the step, of this optimizer and of all
 
 
 @final
@@ -45,6 +47,13 @@ class StepGuard:
         self._seen: _Seen | None = None
         # Of SGD there is no setting that could change the answer: it is not asked again in every step.
         self._is_sgd = type(optimizer) is torch.optim.SGD
+        # There is no public way to ask who else has hooks.
+        self._hooks: tuple[Sized, ...] = (
+            optimizer._optimizer_step_pre_hooks,
+            optimizer._optimizer_step_post_hooks,
+            torch_optimizer._global_optimizer_pre_hooks,
+            torch_optimizer._global_optimizer_post_hooks,
+        )
 
     def mask_gradients(
         self, factors: Factors, step: int, args: tuple[Any, ...], kwargs: Mapping[str, Any]
@@ -65,8 +74,9 @@ class StepGuard:
         return (
             seen is not None
             and step % FULL_EVERY != 0
-            and not (len(args) > 1 or kwargs)
-            and self._is_alone()
+            and len(args) == 1
+            and not kwargs
+            and tuple(map(len, self._hooks)) == _OURS_ALONE
             and (self._is_sgd or leaves_zeros_alone(self._optimizer, factors))
             and seen.is_unchanged(self._optimizer)
             and multiply_gradients_(factors, at_once=seen.are_plain)
@@ -85,15 +95,6 @@ class StepGuard:
             self._seen.versions = list(map(_version_of, self._seen.tensors))
         else:
             self._seen = _Seen(self._optimizer, factors)
-
-    def _is_alone(self) -> bool:
-        # There is no public way to ask who else has hooks.
-        own = self._optimizer
-        return (
-            len(own._optimizer_step_pre_hooks) == len(own._optimizer_step_post_hooks) == 1
-            and not torch_optimizer._global_optimizer_pre_hooks
-            and not torch_optimizer._global_optimizer_post_hooks
-        )
 
 
 @final
@@ -117,9 +118,11 @@ class _Seen:
         # Views, which show what is in the dictionaries at any time, beside what is in them now.
         self._entries = self._state.values()
         self._entries_now = list(self._entries)
+        self._entry_ids = list(map(id, self._entries_now))
         # Asking with [] would create an empty state.
         self._values = [self._state[weight].values() for weight in weights if weight in self._state]
         self._values_now = list(chain.from_iterable(self._values))
+        self._value_ids = list(map(id, self._values_now))
         self.tensors = [*weights, *(value for value in self._values_now if isinstance(value, Tensor))]
         self.versions = list(map(_version_of, self.tensors))
         self._addresses = list(map(Tensor.data_ptr, self.tensors))
@@ -132,12 +135,16 @@ class _Seen:
             optimizer.state is self._state
             and list(map(_version_of, self.tensors)) == self.versions
             and list(map(Tensor.data_ptr, self.tensors)) == self._addresses
-            and len(self._entries) >= len(self._entries_now)
+            and list(map(id, chain.from_iterable(self._values))) == self._value_ids
+            and (list(map(id, self._entries)) == self._entry_ids or self._are_empty_ones_added())
+        )
+
+    def _are_empty_ones_added(self) -> bool:
+        # By who asked a state that was not there.
+        return (
+            len(self._entries) > len(self._entries_now)
             and all(map(operator.is_, self._entries, self._entries_now))
-            # Being asked for adds empty ones.
             and not any(islice(self._entries, len(self._entries_now), None))
-            and sum(map(len, self._values)) == len(self._values_now)
-            and all(map(operator.is_, chain.from_iterable(self._values), self._values_now))
         )
 
 
@@ -187,23 +194,21 @@ def multiply_gradients_(factors: Factors, *, at_once: bool) -> bool:
     """
     gradients: list[Tensor] = []
     theirs: list[Tensor] = []
-    for weight, factor in factors:
-        gradient = weight.grad
-        if gradient is not None:
-            if gradient.requires_grad:
-                return False  # part of a graph, which remembers it
-            gradients.append(gradient)
-            theirs.append(factor)
     # None is part of a graph: `no_grad` would cost as much again as the smallest layer.
     try:
-        if not (all(map(Tensor.is_contiguous, gradients)) or all(map(_is_dense, gradients))):
-            return False
-        if at_once:
-            # As `_foreach_mul_` does on the CPU by a longer way.
-            for gradient, factor in zip(gradients, theirs, strict=True):
+        for weight, factor in factors:
+            gradient = weight.grad
+            if gradient is None:
+                continue
+            if gradient.requires_grad or not (gradient.is_contiguous() or _is_dense(gradient)):
+                return False  # part of a graph, which remembers it; or written to by many
+            if at_once:
+                # As `_foreach_mul_` does on the CPU by a longer way.
                 gradient.mul_(factor)
-        else:
-            _multiply_each_(gradients, theirs)
+            else:
+                gradients.append(gradient)
+                theirs.append(factor)
+        _multiply_each_(gradients, theirs)
     except RuntimeError:
         # Of inference mode: asking each in every step would cost more than being told.
         return False
