@@ -33,9 +33,10 @@ inline Vec spread_values(const BitmaskLines& lines, std::int64_t entry, Spread s
 }
 
 // Some lines side by side share each load of the inputs, and their sums hide each other's latency.
-template <ValueType TYPE, int TOGETHER, int ROWS, Way WAY>
+template <ValueType TYPE, int TOGETHER, int ROWS, Way WAY, bool FAR>
 void bitmask_together(const BitmaskLines& lines, std::int64_t first, const float* x, float* sums, std::int64_t step) {
   const std::int64_t mask_bytes = (lines.length + 7) / 8;
+  constexpr std::int64_t SIZE = TYPE == ValueType::float32 ? 4 : 2;
   const std::uint8_t* const masks = lines.masks + first * mask_bytes;
   std::int64_t entry[TOGETHER];
   Vec sum[TOGETHER][ROWS];
@@ -43,6 +44,7 @@ void bitmask_together(const BitmaskLines& lines, std::int64_t first, const float
     entry[t] = lines.starts[first + t];
     for (int r = 0; r < ROWS; ++r) sum[t][r] = set(0.0f);
   }
+  constexpr std::int64_t AHEAD = 2048;  // bytes
   const auto take = [&](std::int64_t i, std::int64_t count) {
     Vec inputs[ROWS];
     SECATEUR_UNROLL
@@ -54,6 +56,10 @@ void bitmask_together(const BitmaskLines& lines, std::int64_t first, const float
     for (int t = 0; t < TOGETHER; ++t) {
       const std::uint32_t bits = mask_bits(masks + t * mask_bytes + i / 8, count);
       const Spread spread = spread_to(bits);
+      // From memory to the second level, as dense lines.
+      if constexpr (FAR) {
+        __builtin_prefetch(static_cast<const char*>(lines.values) + entry[t] * SIZE + AHEAD, 0, 2);
+      }
       const Vec values = spread_values<TYPE, WAY>(lines, entry[t], spread, bits);
       SECATEUR_UNROLL
       for (int r = 0; r < ROWS; ++r) {
@@ -70,7 +76,7 @@ void bitmask_together(const BitmaskLines& lines, std::int64_t first, const float
   }
 }
 
-template <ValueType TYPE, int ROWS>
+template <ValueType TYPE, int ROWS, bool FAR>
 void bitmask_rows(const BitmaskLines& lines, const float* x, float* sums) {
   constexpr int TOGETHER = BITMASK_SUMS / ROWS < BITMASK_LINES ? BITMASK_SUMS / ROWS : BITMASK_LINES;
   const std::int64_t step = lines.end - lines.begin;
@@ -79,18 +85,20 @@ void bitmask_rows(const BitmaskLines& lines, const float* x, float* sums) {
   while (whole > lines.begin && lines.starts[whole] + LANES > lines.entries) --whole;
   std::int64_t done = 0;
   for (; lines.begin + done + TOGETHER <= whole; done += TOGETHER) {
-    bitmask_together<TYPE, TOGETHER, ROWS, Way::fast>(lines, lines.begin + done, x, sums + done, step);
+    bitmask_together<TYPE, TOGETHER, ROWS, Way::fast, FAR>(lines, lines.begin + done, x, sums + done, step);
   }
   for (; lines.begin + done < whole; ++done) {
-    bitmask_together<TYPE, 1, ROWS, Way::fast>(lines, lines.begin + done, x, sums + done, step);
+    bitmask_together<TYPE, 1, ROWS, Way::fast, FAR>(lines, lines.begin + done, x, sums + done, step);
   }
   for (std::int64_t r = 0; r < ROWS; ++r) {
     if (any_nan(sums + r * step, done)) done = 0;
   }
-  for (; done < step; ++done) bitmask_together<TYPE, 1, ROWS, Way::careful>(lines, lines.begin + done, x, sums + done, step);
+  for (; done < step; ++done) {
+    bitmask_together<TYPE, 1, ROWS, Way::careful, FAR>(lines, lines.begin + done, x, sums + done, step);
+  }
 }
 
-template <ValueType TYPE>
+template <ValueType TYPE, bool FAR>
 void bitmask_product(const BitmaskLines& lines) {
   std::int64_t row = 0;
   const auto take = [&](auto rows, std::int64_t count) {
@@ -98,13 +106,15 @@ void bitmask_product(const BitmaskLines& lines) {
     row += count;
   };
   // Eight rows at once were slower on AVX-512: GCC keeps no input in a register, and reads all of them twice.
-  while (row + 4 <= lines.rows) take(&bitmask_rows<TYPE, 4>, 4);
-  if (row + 2 <= lines.rows) take(&bitmask_rows<TYPE, 2>, 2);
-  if (row < lines.rows) take(&bitmask_rows<TYPE, 1>, 1);
+  while (row + 4 <= lines.rows) take(&bitmask_rows<TYPE, 4, FAR>, 4);
+  if (row + 2 <= lines.rows) take(&bitmask_rows<TYPE, 2, FAR>, 2);
+  if (row < lines.rows) take(&bitmask_rows<TYPE, 1, FAR>, 1);
 }
 
 void bitmask_lines(const BitmaskLines& lines) {
-  of_type(lines.type, [&](auto type) { bitmask_product<type()>(lines); });
+  of_type(lines.type, [&](auto type) {
+    lines.home == Home::memory ? bitmask_product<type(), true>(lines) : bitmask_product<type(), false>(lines);
+  });
 }
 
 // sums += x * line, wherever a bit is set.
@@ -132,8 +142,8 @@ void bitmask_scatter(const BitmaskLines& lines) {
   each_living(lines.x, lines.begin, lines.end, [&](std::int64_t line, std::int64_t next) {
     if (next >= 0) {
       const std::int64_t begin = lines.starts[next];
-      prefetch_bytes(static_cast<const char*>(lines.values) + begin * SIZE, (lines.starts[next + 1] - begin) * SIZE);
-      prefetch_bytes(lines.masks + next * mask_bytes, mask_bytes);
+      prefetch_start(static_cast<const char*>(lines.values) + begin * SIZE, (lines.starts[next + 1] - begin) * SIZE);
+      prefetch_start(lines.masks + next * mask_bytes, mask_bytes);
     }
     const float x = lines.x[line];
     if (is_finite(x) && lines.starts[line + 1] + LANES <= lines.entries) {

@@ -32,6 +32,13 @@ bool fits_strips(const Matrix& weights) {
 
 }  // namespace
 
+Home home_of(std::int64_t bytes) noexcept {
+  constexpr std::int64_t IN_CORES = 4 << 20;  // two cores' second-level caches, and more
+  constexpr std::int64_t IN_LAST_LEVEL = 32 << 20;  // what a virtual machine says of it is not to be believed
+  if (bytes <= IN_CORES) return Home::core;
+  return bytes <= IN_LAST_LEVEL ? Home::last_level : Home::memory;
+}
+
 bool applicable(LinearKernel kernel, const LinearShape& shape, const Matrix& weights, bool columns, Isa isa) {
   switch (kernel) {
     case LinearKernel::inputs: return columns && shape.rows <= MAX_LOOPED_ROWS;

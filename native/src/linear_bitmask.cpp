@@ -15,7 +15,12 @@ constexpr std::int64_t TOGETHER = 64;  // lines whose sums are finished at once
 class BitmaskLinear final : public WeightedStep {
  public:
   BitmaskLinear(const WeightedKernels& kernels, const LinearShape& shape, const Matrix& weights, const LayerRefs& refs)
-      : kernels_(kernels), shape_(shape), lines_(to_bitmask(weights)), reads_matrix_(lines_.reads(weights)), refs_(refs) {
+      : kernels_(kernels),
+        shape_(shape),
+        lines_(to_bitmask(weights)),
+        reads_matrix_(lines_.reads(weights)),
+        home_(home_of(weights.entries * value_bytes(weights.type))),
+        refs_(refs) {
     const bool small = shape.in * shape.out * shape.rows <= SMALL_POSITIONS;
     // Eight lines go side by side.
     item_lines_ = small ? shape.out : std::max<std::int64_t>(8, (shape.out / ITEMS + 7) / 8 * 8);
@@ -43,7 +48,7 @@ class BitmaskLinear final : public WeightedStep {
   void multiply(std::int64_t first, std::int64_t last, const Memory& memory, float* sums) const noexcept {
     const Matrix& view = lines_.view;
     kernels_.bitmask({view.values, view.type, static_cast<const std::uint8_t*>(view.indices), view.starts, view.entries,
-                      first, last, shape_.in, shape_.rows, memory.read<float>(refs_.source), sums});
+                      first, last, shape_.in, shape_.rows, home_, memory.read<float>(refs_.source), sums});
     for (std::int64_t row = 0; row < shape_.rows; ++row) {
       finish_outputs(kernels_, shape_, refs_, memory, row, first, last - first, sums + row * (last - first));
     }
@@ -53,6 +58,7 @@ class BitmaskLinear final : public WeightedStep {
   const LinearShape shape_;
   const OwnedLines lines_;
   const bool reads_matrix_;
+  const Home home_;
   const LayerRefs refs_;
   std::int64_t item_lines_ = 1;
 };

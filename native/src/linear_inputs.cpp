@@ -23,7 +23,7 @@ void scatter(const WeightedKernels& kernels, const Matrix& weights, std::int64_t
   std::memset(sums, 0, static_cast<std::size_t>(weights.length) * sizeof(float));
   if (weights.layout == LayoutKind::bitmask) {
     kernels.scatter_bitmask({weights.values, weights.type, static_cast<const std::uint8_t*>(weights.indices),
-                             weights.starts, weights.entries, begin, end, weights.length, 1, x, sums});
+                             weights.starts, weights.entries, begin, end, weights.length, 1, Home::core, x, sums});
   } else {
     kernels.scatter({weights.values, weights.type, weights.layout, weights.indices, weights.starts, begin, end, x, sums});
   }

@@ -13,7 +13,6 @@ constexpr std::int64_t SMALL_ENTRIES = 30'000;
 constexpr std::int64_t SMALL_DENSE_BYTES = 400'000;
 constexpr std::int64_t PARTS = 16;
 constexpr std::int64_t TOGETHER = 4;  // lines go side by side
-constexpr std::int64_t FAR_BYTES = 4 << 20;  // two cores' second-level caches, and more
 
 std::int64_t dense_bytes(const Matrix& weights) { return weights.lines * weights.length * value_bytes(weights.type); }
 
@@ -35,7 +34,7 @@ class GatherLinear final : public WeightedStep {
         shape_(shape),
         refs_(refs),
         small_(is_small(shape, weights, dense)),
-        far_(dense_bytes(weights) > FAR_BYTES),
+        home_(home_of(dense_bytes(weights))),
         walked_(weights, walked_as(dense, small_)),
         item_lines_(small_ ? shape.out : TOGETHER),
         part_lines_(ceil_div(ceil_div(shape.out, PARTS), TOGETHER) * TOGETHER) {}
@@ -56,7 +55,7 @@ class GatherLinear final : public WeightedStep {
       const std::int64_t last = std::min(first + part_lines_, stop);
       for (std::int64_t row = 0; row < shape_.rows; ++row) {
         kernels_.gather({view.values, view.type, view.layout, view.indices, view.starts, first, last, shape_.in,
-                         walked_.line_step(), far_, x + row * shape_.in, sums});
+                         walked_.line_step(), home_, x + row * shape_.in, sums});
         finish_outputs(kernels_, shape_, refs_, memory, row, first, last - first, sums);
       }
     }
@@ -66,7 +65,8 @@ class GatherLinear final : public WeightedStep {
   const WeightedKernels& kernels_;
   const LinearShape shape_;
   const LayerRefs refs_;
-  const bool small_, far_;
+  const bool small_;
+  const Home home_;
   const WalkedLines walked_;
   const std::int64_t item_lines_, part_lines_;
 };

@@ -10,6 +10,9 @@
 
 namespace secateur {
 
+// Where weights of so many bytes are when their layer runs again.
+Home home_of(std::int64_t bytes) noexcept;
+
 // How many partial sums the input-major product keeps: of the layer alone, never of the threads.
 std::int64_t input_partials(const LinearShape& shape, const Matrix& weights);
 

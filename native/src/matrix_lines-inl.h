@@ -54,9 +54,13 @@ inline void scatter_positions(const std::uint16_t* at, const float* values, std:
   for (; e < count; ++e) sums[at[e]] = __builtin_fmaf(x, values[e], sums[at[e]]);
 }
 
-// The processor's own prefetching starts anew at each line, since those of zero inputs are left out.
-inline void prefetch_bytes(const void* from, std::int64_t bytes) {
-  for (std::int64_t at = 0; at < bytes; at += 64) __builtin_prefetch(static_cast<const char*>(from) + at);
+// The processor's own prefetching starts anew at each line, since those of zero inputs are left out: the start of the next
+// one is asked for. All of it pushed what was in use out of the first level: on Zen 4 1.06 times as long where a tenth of
+// the weights are left, 1.25 times where all are; none of it took 1.03 times as long.
+inline void prefetch_start(const void* from, std::int64_t bytes) {
+  constexpr std::int64_t START = 512;
+  const std::int64_t end = bytes < START ? bytes : START;
+  for (std::int64_t at = 0; at < end; at += 64) __builtin_prefetch(static_cast<const char*>(from) + at);
 }
 
 // Fillers are zeros: of an input that is not finite they would make NaN of an output it is not connected with.
@@ -120,8 +124,8 @@ void scatter_layout(const ScatterLines& lines) {
     if (next >= 0) {
       const std::int64_t begin = lines.starts[next];
       const std::int64_t entries = lines.starts[next + 1] - begin;
-      prefetch_bytes(static_cast<const char*>(lines.values) + begin * value_size, entries * value_size);
-      prefetch_bytes(static_cast<const char*>(lines.indices) + begin * INDEX_BYTES, entries * INDEX_BYTES);
+      prefetch_start(static_cast<const char*>(lines.values) + begin * value_size, entries * value_size);
+      prefetch_start(static_cast<const char*>(lines.indices) + begin * INDEX_BYTES, entries * INDEX_BYTES);
     }
     scatter_line<LAYOUT>(lines, line, lines.x[line]);
   });
@@ -281,10 +285,12 @@ inline Vec load_first_values(const void* values, std::int64_t at, std::int64_t c
 constexpr int DENSE_LINES = SECATEUR_ISA_NUMBER == 5 ? 8 : 4;
 
 // From beyond the second-level cache some lines are fetched ahead: up to 1.1 times as fast; from nearer it is 0.8 times.
-template <ValueType TYPE, int TOGETHER, bool FAR>
+// From memory they are fetched further ahead, and to the second level, which waits for more of them at a time than the
+// first: on Zen 4 1.2 times as fast again where nobody else uses the memory, and 0.85 times from the last-level cache.
+template <ValueType TYPE, int TOGETHER, Home HOME>
 void dense_lines(const GatherLines& lines, std::int64_t first) {
   constexpr std::int64_t SIZE = TYPE == ValueType::float32 ? 4 : 2;
-  constexpr std::int64_t AHEAD = 4096 / DENSE_LINES;  // bytes
+  constexpr std::int64_t AHEAD = (HOME == Home::memory ? 16384 : 4096) / DENSE_LINES;  // bytes
   Vec sum[TOGETHER][2];
   for (int t = 0; t < TOGETHER; ++t) sum[t][0] = sum[t][1] = set(0.0f);
   const std::int64_t start = first * lines.line_step;
@@ -295,9 +301,10 @@ void dense_lines(const GatherLines& lines, std::int64_t first) {
     SECATEUR_UNROLL
     for (int t = 0; t < TOGETHER; ++t) {
       const std::int64_t at = start + t * lines.line_step + i;
-      if constexpr (FAR) {
+      if constexpr (HOME != Home::core) {
         for (std::int64_t byte = 0; byte < 2 * LANES * SIZE; byte += 64) {
-          __builtin_prefetch(static_cast<const char*>(lines.values) + at * SIZE + AHEAD + byte);
+          const char* const ahead = static_cast<const char*>(lines.values) + at * SIZE + AHEAD + byte;
+          HOME == Home::memory ? __builtin_prefetch(ahead, 0, 2) : __builtin_prefetch(ahead);
         }
       }
       sum[t][0] = fma(load_values<TYPE>(lines.values, at), x0, sum[t][0]);
@@ -319,21 +326,25 @@ void dense_lines(const GatherLines& lines, std::int64_t first) {
   }
 }
 
-template <ValueType TYPE, bool FAR>
+template <ValueType TYPE, Home HOME>
 void dense_product(const GatherLines& lines) {
   std::int64_t first = lines.begin;
-  for (; first + DENSE_LINES <= lines.end; first += DENSE_LINES) dense_lines<TYPE, DENSE_LINES, FAR>(lines, first);
+  for (; first + DENSE_LINES <= lines.end; first += DENSE_LINES) dense_lines<TYPE, DENSE_LINES, HOME>(lines, first);
   if (first + DENSE_LINES / 2 <= lines.end) {
-    dense_lines<TYPE, DENSE_LINES / 2, FAR>(lines, first);
+    dense_lines<TYPE, DENSE_LINES / 2, HOME>(lines, first);
     first += DENSE_LINES / 2;
   }
-  for (; first < lines.end; ++first) dense_lines<TYPE, 1, FAR>(lines, first);
+  for (; first < lines.end; ++first) dense_lines<TYPE, 1, HOME>(lines, first);
 }
 
 void gather_lines(const GatherLines& lines) {
   if (lines.layout == LayoutKind::dense) {
     return of_type(lines.type, [&](auto type) {
-      lines.far ? dense_product<type(), true>(lines) : dense_product<type(), false>(lines);
+      switch (lines.home) {
+        case Home::core: return dense_product<type(), Home::core>(lines);
+        case Home::last_level: return dense_product<type(), Home::last_level>(lines);
+        case Home::memory: return dense_product<type(), Home::memory>(lines);
+      }
     });
   }
   const bool gaps = lines.layout == LayoutKind::gap8;

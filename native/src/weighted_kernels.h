@@ -114,6 +114,9 @@ struct PoolBand {
   Activation activation;
 };
 
+// Where weights come from when their layer runs again: kernels fetch them ahead accordingly.
+enum class Home { core, last_level, memory };
+
 // sums[row] += x[line] * value over the lines of inputs that are not zero.
 struct ScatterLines {
   const void* values;
@@ -138,7 +141,7 @@ struct GatherLines {
   std::int64_t end;
   std::int64_t length;
   std::int64_t line_step;  // dense: values from line to line
-  bool far;                // dense: more values than a second-level cache keeps
+  Home home;               // dense
   const float* x;
   float* sums;  // of line `begin` first
 };
@@ -154,6 +157,7 @@ struct BitmaskLines {
   std::int64_t end;
   std::int64_t length;
   std::int64_t rows;
+  Home home;       // to multiply
   const float* x;  // [rows][length]; to scatter, one row of inputs, which are the lines
   float* sums;     // [rows][end - begin]; to scatter, [length]
 };
