@@ -13,10 +13,17 @@ namespace {
 constexpr int BITMASK_SUMS = SECATEUR_ISA_NUMBER == 5 ? 16 : 8;  // half of the registers
 constexpr int BITMASK_LINES = SECATEUR_ISA_NUMBER == 5 ? 8 : 4;
 
-// Bits of the next positions, of which `count` are in the line.
-inline std::uint32_t mask_bits(const std::uint8_t* mask, std::int64_t count) {
-  if (LANES == 16 && count > 8) return mask[0] | static_cast<std::uint32_t>(mask[1]) << 8;
-  return mask[0];
+constexpr std::int64_t EIGHT = 8;  // positions, whose bits are a byte
+
+template <ValueType TYPE>
+inline Eight load_eight_values(const void* values, std::int64_t at) {
+  if constexpr (TYPE == ValueType::float32) {
+    return load_eight(static_cast<const float*>(values) + at);
+  } else if constexpr (TYPE == ValueType::float16) {
+    return widen_eight_halves(static_cast<const std::uint16_t*>(values) + at);
+  } else {
+    return widen_eight_brains(static_cast<const std::uint16_t*>(values) + at);
+  }
 }
 
 // The careful way, for the last lines, behind whose values there may be no memory, and for inputs that are not finite:
@@ -24,12 +31,12 @@ inline std::uint32_t mask_bits(const std::uint8_t* mask, std::int64_t count) {
 enum class Way { fast, careful };
 
 template <ValueType TYPE, Way WAY>
-inline Vec spread_values(const BitmaskLines& lines, std::int64_t entry, Spread spread, std::uint32_t bits) {
-  if constexpr (WAY == Way::fast) return expand(spread, load_values<TYPE>(lines.values, entry));
-  float chunk[LANES] = {};
+inline Eight spread_values(const BitmaskLines& lines, std::int64_t entry, EightSpread spread, std::uint32_t bits) {
+  if constexpr (WAY == Way::fast) return expand(spread, load_eight_values<TYPE>(lines.values, entry));
+  float chunk[EIGHT] = {};
   const std::int64_t size = TYPE == ValueType::float32 ? 4 : 2;
   widen(static_cast<const char*>(lines.values) + entry * size, TYPE, __builtin_popcount(bits), chunk);
-  return expand(spread, load(chunk));
+  return expand(spread, load_eight(chunk));
 }
 
 // Some lines side by side share each load of the inputs, and their sums hide each other's latency.
@@ -39,28 +46,28 @@ void bitmask_together(const BitmaskLines& lines, std::int64_t first, const float
   constexpr std::int64_t SIZE = TYPE == ValueType::float32 ? 4 : 2;
   const std::uint8_t* const masks = lines.masks + first * mask_bytes;
   std::int64_t entry[TOGETHER];
-  Vec sum[TOGETHER][ROWS];
+  Eight sum[TOGETHER][ROWS];
   for (int t = 0; t < TOGETHER; ++t) {
     entry[t] = lines.starts[first + t];
-    for (int r = 0; r < ROWS; ++r) sum[t][r] = set(0.0f);
+    for (int r = 0; r < ROWS; ++r) sum[t][r] = zero_eight();
   }
   constexpr std::int64_t AHEAD = 2048;  // bytes
   const auto take = [&](std::int64_t i, std::int64_t count) {
-    Vec inputs[ROWS];
+    Eight inputs[ROWS];
     SECATEUR_UNROLL
     for (int r = 0; r < ROWS; ++r) {
       const float* const from = x + r * lines.length + i;
-      inputs[r] = count < LANES ? load_part(from, count) : load(from);
+      inputs[r] = count < EIGHT ? load_first_of_eight(from, count) : load_eight(from);
     }
     SECATEUR_UNROLL
     for (int t = 0; t < TOGETHER; ++t) {
-      const std::uint32_t bits = mask_bits(masks + t * mask_bytes + i / 8, count);
-      const Spread spread = spread_to(bits);
+      const std::uint32_t bits = masks[t * mask_bytes + i / EIGHT];
+      const EightSpread spread = spread_eight_to(bits);
       // From memory to the second level, as dense lines.
       if constexpr (FAR) {
         __builtin_prefetch(static_cast<const char*>(lines.values) + entry[t] * SIZE + AHEAD, 0, 2);
       }
-      const Vec values = spread_values<TYPE, WAY>(lines, entry[t], spread, bits);
+      const Eight values = spread_values<TYPE, WAY>(lines, entry[t], spread, bits);
       SECATEUR_UNROLL
       for (int r = 0; r < ROWS; ++r) {
         sum[t][r] = WAY == Way::fast ? fma(values, inputs[r], sum[t][r]) : fma_where(spread, values, inputs[r], sum[t][r]);
@@ -69,7 +76,7 @@ void bitmask_together(const BitmaskLines& lines, std::int64_t first, const float
     }
   };
   std::int64_t i = 0;
-  for (; i + LANES <= lines.length; i += LANES) take(i, LANES);
+  for (; i + EIGHT <= lines.length; i += EIGHT) take(i, EIGHT);
   if (i < lines.length) take(i, lines.length - i);
   for (int t = 0; t < TOGETHER; ++t) {
     for (int r = 0; r < ROWS; ++r) sums[t + r * step] = SECATEUR_ISA::sum(sum[t][r]);
@@ -80,9 +87,9 @@ template <ValueType TYPE, int ROWS, bool FAR>
 void bitmask_rows(const BitmaskLines& lines, const float* x, float* sums) {
   constexpr int TOGETHER = BITMASK_SUMS / ROWS < BITMASK_LINES ? BITMASK_SUMS / ROWS : BITMASK_LINES;
   const std::int64_t step = lines.end - lines.begin;
-  // Lines from whose last value on a whole vector can be read.
+  // Lines from whose last value on eight can be read.
   std::int64_t whole = lines.end;
-  while (whole > lines.begin && lines.starts[whole] + LANES > lines.entries) --whole;
+  while (whole > lines.begin && lines.starts[whole] + EIGHT > lines.entries) --whole;
   std::int64_t done = 0;
   for (; lines.begin + done + TOGETHER <= whole; done += TOGETHER) {
     bitmask_together<TYPE, TOGETHER, ROWS, Way::fast, FAR>(lines, lines.begin + done, x, sums + done, step);
@@ -122,15 +129,15 @@ template <ValueType TYPE, Way WAY>
 void bitmask_scatter_line(const BitmaskLines& lines, std::int64_t line, float x, float* sums) {
   const std::uint8_t* const mask = lines.masks + line * ((lines.length + 7) / 8);
   std::int64_t entry = lines.starts[line];
-  const Vec factor = set(x);
-  for (std::int64_t i = 0; i < lines.length; i += LANES) {
-    const std::int64_t count = lines.length - i < LANES ? lines.length - i : LANES;
-    const std::uint32_t bits = mask_bits(mask + i / 8, count);
-    const Spread spread = spread_to(bits);
-    const Vec values = spread_values<TYPE, WAY>(lines, entry, spread, bits);
-    const Vec sum = count < LANES ? load_part(sums + i, count) : load(sums + i);
-    const Vec next = WAY == Way::fast ? fma(values, factor, sum) : fma_where(spread, values, factor, sum);
-    count < LANES ? store_part(sums + i, count, next) : store(sums + i, next);
+  const Eight factor = low_eight(set(x));
+  for (std::int64_t i = 0; i < lines.length; i += EIGHT) {
+    const std::int64_t count = lines.length - i < EIGHT ? lines.length - i : EIGHT;
+    const std::uint32_t bits = mask[i / EIGHT];
+    const EightSpread spread = spread_eight_to(bits);
+    const Eight values = spread_values<TYPE, WAY>(lines, entry, spread, bits);
+    const Eight sum = count < EIGHT ? load_first_of_eight(sums + i, count) : load_eight(sums + i);
+    const Eight next = WAY == Way::fast ? fma(values, factor, sum) : fma_where(spread, values, factor, sum);
+    count < EIGHT ? store_part(sums + i, count, next) : store_eight(sums + i, next);
     entry += __builtin_popcount(bits);
   }
 }
@@ -146,7 +153,7 @@ void bitmask_scatter(const BitmaskLines& lines) {
       prefetch_start(lines.masks + next * mask_bytes, mask_bytes);
     }
     const float x = lines.x[line];
-    if (is_finite(x) && lines.starts[line + 1] + LANES <= lines.entries) {
+    if (is_finite(x) && lines.starts[line + 1] + EIGHT <= lines.entries) {
       bitmask_scatter_line<TYPE, Way::fast>(lines, line, x, lines.sums);
     } else {
       bitmask_scatter_line<TYPE, Way::careful>(lines, line, x, lines.sums);
