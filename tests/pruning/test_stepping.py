@@ -21,7 +21,13 @@ from secateur.pruning.gradual import Gradual
 from secateur.pruning.masks import Masks
 from secateur.pruning.pruner import Pruner
 from secateur.pruning.schedules import Cubic
-from secateur.pruning.stepping import FULL_EVERY, StepGuard, leaves_zeros_alone, multiply_gradients_
+from secateur.pruning.stepping import (
+    FULL_EVERY,
+    StepGuard,
+    gradients_share_memory,
+    leaves_zeros_alone,
+    multiply_gradients_,
+)
 from tests.pruning.training import assert_pruned, batches, network, step
 
 Parameters = Iterable[Any]
@@ -376,6 +382,50 @@ def test_steps_with_a_gradient_nobody_may_write_to(kind: type[Optimizer]) -> Non
     assert_same(masked, trained(make, full=True, meddle=give_gradients_of_inference_mode))
     give_gradients_of_inference_mode(*masked, 1)
     assert_zero(masked[2], *masked[:2])
+
+
+class Sum(nn.Module):
+    """The weights of two layers, added up: autograd gives both the same gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Linear(8, 4, bias=False)
+        self.b = nn.Linear(8, 4, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ (self.a.weight.t() + self.b.weight.t())
+
+
+@pytest.mark.parametrize("layers", [None, "a"], ids=["both pruned", "one pruned"])
+def test_two_parameters_with_one_gradient(layers: str | None) -> None:
+    def weights_after_steps(full: bool) -> list[Tensor]:
+        torch.manual_seed(0)
+        model = Sum()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+        if full:
+            optimizer.register_step_pre_hook(lambda *_: None)
+        pruner = Pruner(model, optimizer, layers=layers)
+        pruner.prune(Density(0.5))
+        for _ in range(5):
+            inputs = torch.randn(16, 8)
+            optimizer.zero_grad()
+            nn.functional.mse_loss(model(inputs), inputs[:, :4]).backward()
+            assert gradients_share_memory(optimizer)
+            optimizer.step()
+            assert_zero(pruner, model, optimizer)
+        return list(model.parameters())
+
+    for held, enforced in zip(weights_after_steps(full=False), weights_after_steps(full=True), strict=True):
+        assert torch.equal(held, enforced)
+
+
+def test_where_one_gradient_is_refused_none_is_written_to() -> None:
+    first, second = nn.Parameter(torch.ones(1, 6)), nn.Parameter(torch.ones(4, 6))
+    first.grad = torch.ones(1, 6)
+    second.grad = first.grad.expand(4, 6)
+    factors = [(first, torch.zeros(1, 6)), (second, torch.zeros(4, 6))]
+    assert not multiply_gradients_(factors, at_once=True)
+    assert bool(first.grad.all())
 
 
 def test_a_state_that_appears_between_steps_is_cleared() -> None:

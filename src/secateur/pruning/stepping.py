@@ -35,7 +35,8 @@ class StepGuard:
     - a weight or a state was written to or replaced since the last step (version counters, identities and
       addresses tell): loading a state, swapping in averages, sharpness-aware steps;
     - somebody else has hooks on the same step, before or after ours;
-    - a gradient cannot be written to: it is sparse, expanded, or part of a graph;
+    - a gradient cannot be written to: it is sparse, expanded, part of a graph, or another parameter's as
+      well, as those of two weights are that are added up;
     - every `FULL_EVERY`-th step, for what version counters do not see.
 
     Args:
@@ -79,6 +80,7 @@ class StepGuard:
             and tuple(map(len, self._hooks)) == _OURS_ALONE
             and (self._is_sgd or leaves_zeros_alone(self._optimizer, factors))
             and seen.is_unchanged(self._optimizer)
+            and not gradients_share_memory(self._optimizer)
             and multiply_gradients_(factors, at_once=seen.are_plain)
         )
 
@@ -181,6 +183,32 @@ def leaves_zeros_alone(optimizer: Optimizer, factors: Factors) -> bool:
     return False
 
 
+def gradients_share_memory(optimizer: Optimizer) -> bool:
+    """Whether what is written to one gradient shows in another parameter's: they begin at the same place.
+
+    So they do where autograd gave two parameters views of one tensor, as of a sum of both.
+
+    Args:
+        optimizer: The optimizer itself, without a wrapper.
+
+    Returns:
+        True if any two of its parameters' gradients share their memory; sparse ones are not looked at.
+
+    Example:
+        >>> a, b = (torch.nn.Parameter(torch.ones(2, 3)) for _ in range(2))
+        >>> (a.t() + b.t()).square().sum().backward()
+        >>> gradients_share_memory(torch.optim.SGD([a, b]))
+        True
+    """
+    gradients = [weight.grad for group in optimizer.param_groups for weight in group["params"]]
+    addresses = [
+        gradient.data_ptr()
+        for gradient in gradients
+        if gradient is not None and gradient.layout == torch.strided
+    ]
+    return len(set(addresses)) < len(addresses)
+
+
 def multiply_gradients_(factors: Factors, *, at_once: bool) -> bool:
     """Set the gradients of pruned weights to zero, ``g <- g m``.
 
@@ -194,21 +222,23 @@ def multiply_gradients_(factors: Factors, *, at_once: bool) -> bool:
     """
     gradients: list[Tensor] = []
     theirs: list[Tensor] = []
-    # None is part of a graph: `no_grad` would cost as much again as the smallest layer.
     try:
+        # All are looked at before any is written to: one may be seen through, or remembered by, another.
         for weight, factor in factors:
             gradient = weight.grad
             if gradient is None:
                 continue
             if gradient.requires_grad or not (gradient.is_contiguous() or _is_dense(gradient)):
-                return False  # part of a graph, which remembers it; or written to by many
-            if at_once:
-                # As `_foreach_mul_` does on the CPU by a longer way.
+                return False  # part of a graph, which remembers it; or its memory belongs to many weights
+            gradients.append(gradient)
+            theirs.append(factor)
+        # None is part of a graph: `no_grad` would cost as much again as the smallest layer.
+        if at_once:
+            # As `_foreach_mul_` does on the CPU by a longer way.
+            for gradient, factor in zip(gradients, theirs, strict=True):
                 gradient.mul_(factor)
-            else:
-                gradients.append(gradient)
-                theirs.append(factor)
-        _multiply_each_(gradients, theirs)
+        else:
+            _multiply_each_(gradients, theirs)
     except RuntimeError:
         # Of inference mode: asking each in every step would cost more than being told.
         return False
