@@ -38,17 +38,18 @@ def sweep_rows(rows: Sequence[Mapping[str, Any]]) -> tuple[tuple[str, ...], list
     return header, table
 
 
-def slower(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int]:
-    """How many points are slower than dense, and how many there are.
+def slower(rows: Sequence[Mapping[str, Any]]) -> tuple[int, int, int]:
+    """How many points are slower than dense, of how many that is no matter of chance, and how many there are.
 
     Args:
         rows: Those of a result of ``benchmarks.sweep``.
 
     Returns:
-        Both counts.
+        Those below `EVEN`, those whose whole interval over the rounds lies below 1, and all.
     """
-    ours = [row["speedup"] for row in rows if row["engine"] == OURS]
-    return sum(speedup < EVEN for speedup in ours), len(ours)
+    ours = [row for row in rows if row["engine"] == OURS]
+    below = sum(row["speedup"] < EVEN for row in ours)
+    return below, sum(row["speedup_high"] < 1.0 for row in ours), len(ours)
 
 
 def _factor(speedup: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Mapping, Sized
+from collections.abc import Callable, Mapping, Sequence, Sized
 from itertools import chain, islice
 from typing import Any, final
 
@@ -80,8 +80,7 @@ class StepGuard:
             and tuple(map(len, self._hooks)) == _OURS_ALONE
             and (self._is_sgd or leaves_zeros_alone(self._optimizer, factors))
             and seen.is_unchanged(self._optimizer)
-            and not gradients_share_memory(self._optimizer)
-            and multiply_gradients_(factors, at_once=seen.are_plain)
+            and multiply_gradients_(factors, others=seen.others, at_once=seen.are_plain)
         )
 
     def settle(self, factors: Factors, *, held: bool) -> None:
@@ -94,7 +93,7 @@ class StepGuard:
         if held and self._seen is not None:
             # Nothing but the optimizer's own arithmetic ran: the tensors are those of before, written to.
             # (Were they not, the next step would be enforced in full.)
-            self._seen.versions = list(map(_version_of, self._seen.tensors))
+            self._seen.writes = sum(map(_version_of, self._seen.tensors))
         else:
             self._seen = _Seen(self._optimizer, factors)
 
@@ -116,6 +115,10 @@ class _Seen:
     def __init__(self, optimizer: Optimizer, factors: Factors) -> None:
         weights = [weight for weight, _ in factors]
         self.are_plain = are_plain(factors)
+        parameters = list(chain.from_iterable(map(_params_of, optimizer.param_groups)))
+        self._parameters = len(parameters)
+        pruned = set(map(id, weights))
+        self.others = [parameter for parameter in parameters if id(parameter) not in pruned]
         self._state = optimizer.state
         # Views, which show what is in the dictionaries at any time, beside what is in them now.
         self._entries = self._state.values()
@@ -126,7 +129,7 @@ class _Seen:
         self._values_now = list(chain.from_iterable(self._values))
         self._value_ids = list(map(id, self._values_now))
         self.tensors = [*weights, *(value for value in self._values_now if isinstance(value, Tensor))]
-        self.versions = list(map(_version_of, self.tensors))
+        self.writes = sum(map(_version_of, self.tensors))  # each counts upwards only
         self._addresses = list(map(Tensor.data_ptr, self.tensors))
         # Kept, lest other memory be found at the same address.
         self._memory = [tensor.detach() for tensor in self.tensors]
@@ -135,7 +138,8 @@ class _Seen:
         """Whether nobody has written to or replaced a weight or a state since."""
         return (
             optimizer.state is self._state
-            and list(map(_version_of, self.tensors)) == self.versions
+            and sum(map(_version_of, self.tensors)) == self.writes
+            and sum(map(len, map(_params_of, optimizer.param_groups))) == self._parameters
             and list(map(Tensor.data_ptr, self.tensors)) == self._addresses
             and list(map(id, chain.from_iterable(self._values))) == self._value_ids
             and (list(map(id, self._entries)) == self._entry_ids or self._are_empty_ones_added())
@@ -151,6 +155,7 @@ class _Seen:
 
 
 _version_of: Callable[[Tensor], int] = operator.attrgetter("_version")
+_params_of: Callable[[dict[str, Any]], list[Tensor]] = operator.itemgetter("params")
 
 
 def leaves_zeros_alone(optimizer: Optimizer, factors: Factors) -> bool:
@@ -183,42 +188,17 @@ def leaves_zeros_alone(optimizer: Optimizer, factors: Factors) -> bool:
     return False
 
 
-def gradients_share_memory(optimizer: Optimizer) -> bool:
-    """Whether what is written to one gradient shows in another parameter's: they begin at the same place.
-
-    So they do where autograd gave two parameters views of one tensor, as of a sum of both.
-
-    Args:
-        optimizer: The optimizer itself, without a wrapper.
-
-    Returns:
-        True if any two of its parameters' gradients share their memory; sparse ones are not looked at.
-
-    Example:
-        >>> a, b = (torch.nn.Parameter(torch.ones(2, 3)) for _ in range(2))
-        >>> (a.t() + b.t()).square().sum().backward()
-        >>> gradients_share_memory(torch.optim.SGD([a, b]))
-        True
-    """
-    gradients = [weight.grad for group in optimizer.param_groups for weight in group["params"]]
-    addresses = [
-        gradient.data_ptr()
-        for gradient in gradients
-        if gradient is not None and gradient.layout == torch.strided
-    ]
-    return len(set(addresses)) < len(addresses)
-
-
-def multiply_gradients_(factors: Factors, *, at_once: bool) -> bool:
+def multiply_gradients_(factors: Factors, *, others: Sequence[Tensor], at_once: bool) -> bool:
     """Set the gradients of pruned weights to zero, ``g <- g m``.
 
     Args:
         factors: From `secateur.pruning.enforcement.make_factors`.
-        at_once: What `are_plain` says of them.
+        others: The optimizer's other parameters, whose gradients stay as they are.
+        at_once: What `are_plain` says of the factors.
 
     Returns:
-        True; or False where a gradient cannot be written to in place, and the step is to be enforced in full:
-        some of the gradients may be masked then, which changes nothing of its result.
+        True; or False where a gradient cannot be written to in place, and the step is to be enforced in full.
+        Where one is of inference mode, those before it are masked then, which changes nothing of the result.
     """
     gradients: list[Tensor] = []
     theirs: list[Tensor] = []
@@ -232,6 +212,8 @@ def multiply_gradients_(factors: Factors, *, at_once: bool) -> bool:
                 return False  # part of a graph, which remembers it; or its memory belongs to many weights
             gradients.append(gradient)
             theirs.append(factor)
+        if _share_memory(gradients, others):
+            return False
         # None is part of a graph: `no_grad` would cost as much again as the smallest layer.
         if at_once:
             # As `_foreach_mul_` does on the CPU by a longer way.
@@ -243,6 +225,18 @@ def multiply_gradients_(factors: Factors, *, at_once: bool) -> bool:
         # Of inference mode: asking each in every step would cost more than being told.
         return False
     return True
+
+
+def _share_memory(gradients: list[Tensor], others: Sequence[Tensor]) -> bool:
+    # Autograd gives two weights that are added up views of one tensor.
+    addresses = set(map(Tensor.data_ptr, gradients))
+    if len(addresses) < len(gradients):
+        return True
+    for other in others:
+        gradient = other.grad
+        if gradient is not None and not gradient.is_sparse and gradient.data_ptr() in addresses:
+            return True
+    return False
 
 
 def are_plain(factors: Factors) -> bool:
