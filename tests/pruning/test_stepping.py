@@ -21,12 +21,7 @@ from secateur.pruning.gradual import Gradual
 from secateur.pruning.masks import Masks
 from secateur.pruning.pruner import Pruner
 from secateur.pruning.schedules import Cubic
-from secateur.pruning.stepping import (
-    FULL_EVERY,
-    StepGuard,
-    leaves_zeros_alone,
-    multiply_gradients_,
-)
+from secateur.pruning.stepping import FULL_EVERY, StepGuard, leaves_zeros_alone, multiply_gradients_
 from tests.pruning.training import assert_pruned, batches, network, step
 
 Parameters = Iterable[Any]

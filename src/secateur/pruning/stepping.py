@@ -116,7 +116,7 @@ class _Seen:
         weights = [weight for weight, _ in factors]
         self.are_plain = are_plain(factors)
         parameters = list(chain.from_iterable(map(_params_of, optimizer.param_groups)))
-        self._parameters = len(parameters)
+        self._parameter_count = len(parameters)
         pruned = set(map(id, weights))
         self.others = [parameter for parameter in parameters if id(parameter) not in pruned]
         self._state = optimizer.state
@@ -139,7 +139,7 @@ class _Seen:
         return (
             optimizer.state is self._state
             and sum(map(_version_of, self.tensors)) == self.writes
-            and sum(map(len, map(_params_of, optimizer.param_groups))) == self._parameters
+            and sum(map(len, map(_params_of, optimizer.param_groups))) == self._parameter_count
             and list(map(Tensor.data_ptr, self.tensors)) == self._addresses
             and list(map(id, chain.from_iterable(self._values))) == self._value_ids
             and (list(map(id, self._entries)) == self._entry_ids or self._are_empty_ones_added())
