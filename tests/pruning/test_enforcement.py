@@ -53,3 +53,11 @@ def test_zero_is_exact_where_multiplying_is_not() -> None:
     assert not weight[1:].signbit().any()
     assert optimizer.state[weight]["momentum_buffer"].tolist() == [1.0, 0.0, 0.0]
     assert revived(weight, MASKS["a"]) == 0
+
+
+def test_a_weight_of_which_nothing_is_pruned_has_no_factor() -> None:
+    weights = {"a": nn.Parameter(torch.ones(3)), "b": nn.Parameter(torch.ones(2))}
+    factors = make_factors(weights, Masks({**MASKS, "b": torch.ones(2, dtype=torch.bool)}))
+    assert [weight is weights["a"] for weight, _ in factors] == [True]
+    multiply_(factors, None)
+    assert [weight.tolist() for weight in weights.values()] == [[1.0, 0.0, 0.0], [1.0, 1.0]]

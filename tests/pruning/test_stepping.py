@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
 
-from secateur.pruning.criteria import Density
+from secateur.pruning.criteria import Density, GlobalDensity
 from secateur.pruning.enforcement import make_factors
 from secateur.pruning.gradual import Gradual
 from secateur.pruning.masks import Masks
@@ -425,6 +425,34 @@ def test_parameters_that_came_later_are_looked_at_too() -> None:
         optimizer.step()
     assert model.b.weight.grad is not None
     assert bool(model.b.weight.grad.all())
+
+
+def test_a_gradient_is_not_masked_for_another_optimizers_parameter() -> None:
+    model = Sum()
+    optimizer = torch.optim.SGD([model.a.weight], lr=0.1)
+    pruner = Pruner(model, optimizer, layers="a")
+    pruner.prune(Density(0.5))
+    for _ in range(3):
+        model.zero_grad()
+        model(torch.ones(2, 8)).sum().backward()
+        optimizer.step()
+        assert model.b.weight.grad is not None
+        assert bool(model.b.weight.grad.all())
+        assert_zero(pruner, model, optimizer)
+
+
+@pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.Adam])
+def test_steps_in_inference_mode(kind: type[Optimizer]) -> None:
+    model = nn.Linear(8, 4)
+    optimizer = kind(model.parameters(), **({"momentum": 0.9} if kind is torch.optim.SGD else {}))
+    pruner = Pruner(model, optimizer)
+    pruner.prune(GlobalDensity(0.25))
+    for _ in range(4):  # the states are of inference mode, and count no writes
+        model.zero_grad()
+        model(torch.ones(2, 8)).sum().backward()
+        with torch.inference_mode():
+            optimizer.step()
+            assert_zero(pruner, model, optimizer)
 
 
 def test_where_one_gradient_is_refused_none_is_written_to() -> None:

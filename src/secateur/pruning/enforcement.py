@@ -29,12 +29,30 @@ def make_factors(weights: Mapping[str, nn.Parameter], masks: Masks) -> Factors:
         masks: Their masks, on the same devices.
 
     Returns:
-        Each weight with its factor: of the weight's type, or boolean for a large one.
+        Each weight of which something is pruned, with its factor.
     """
     return [
-        (weight, masks[name] if weight.numel() > _LARGE else masks[name].to(weight.dtype))
+        (weight, factor_of(weight, masks[name]))
         for name, weight in weights.items()
+        if masks.kept_of(name) < weight.numel()
     ]
+
+
+def factor_of(weight: Tensor, mask: Tensor) -> Tensor:
+    """What a weight is multiplied by: its mask, in the weight's own type unless the weight is large.
+
+    Args:
+        weight: A weight.
+        mask: Its mask, boolean, on the same device.
+
+    Returns:
+        Of the mask's shape; the mask itself for a large weight.
+
+    Example:
+        >>> factor_of(torch.zeros(2), torch.tensor([True, False]))
+        tensor([1., 0.])
+    """
+    return mask if weight.numel() > _LARGE else mask.to(weight.dtype)
 
 
 @torch.no_grad()

@@ -144,7 +144,7 @@ class Pruner:
         optimizer = checked_optimizer(optimizer, self._weights)
         self.detach()
         self._optimizer = optimizer
-        self._guard = StepGuard(optimizer)
+        self._guard = StepGuard(optimizer, self._model)
         self._hooks = (
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),

@@ -8,7 +8,7 @@ from itertools import chain, islice
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim import optimizer as torch_optimizer
 
@@ -37,14 +37,17 @@ class StepGuard:
     - somebody else has hooks on the same step, before or after ours;
     - a gradient cannot be written to: it is sparse, expanded, part of a graph, or another parameter's as
       well, as those of two weights are that are added up;
+    - a weight or a state is of inference mode, which counts no writes;
     - every `FULL_EVERY`-th step, for what version counters do not see.
 
     Args:
         optimizer: The optimizer itself, without a wrapper.
+        model: The network, some of whose parameters may be another optimizer's.
     """
 
-    def __init__(self, optimizer: Optimizer) -> None:
+    def __init__(self, optimizer: Optimizer, model: nn.Module) -> None:
         self._optimizer = optimizer
+        self._of_model = list(model.parameters())
         self._seen: _Seen | None = None
         # Of SGD there is no setting that could change the answer: it is not asked again in every step.
         self._is_sgd = type(optimizer) is torch.optim.SGD
@@ -95,7 +98,7 @@ class StepGuard:
             # (Were they not, the next step would be enforced in full.)
             self._seen.writes = sum(map(_version_of, self._seen.tensors))
         else:
-            self._seen = _Seen(self._optimizer, factors)
+            self._seen = _Seen(self._optimizer, factors, self._of_model)
 
 
 @final
@@ -110,15 +113,18 @@ class _Seen:
     Args:
         optimizer: The optimizer itself, without a wrapper.
         factors: From `secateur.pruning.enforcement.make_factors`.
+        of_model: The parameters of the network.
     """
 
-    def __init__(self, optimizer: Optimizer, factors: Factors) -> None:
+    def __init__(self, optimizer: Optimizer, factors: Factors, of_model: Sequence[Tensor]) -> None:
         weights = [weight for weight, _ in factors]
         self.are_plain = are_plain(factors)
         parameters = list(chain.from_iterable(map(_params_of, optimizer.param_groups)))
         self._parameter_count = len(parameters)
-        pruned = set(map(id, weights))
-        self.others = [parameter for parameter in parameters if id(parameter) not in pruned]
+        others = {id(parameter): parameter for parameter in chain(parameters, of_model)}
+        for weight in weights:
+            others.pop(id(weight), None)
+        self.others = list(others.values())
         self._state = optimizer.state
         # Views, which show what is in the dictionaries at any time, beside what is in them now.
         self._entries = self._state.values()
@@ -129,7 +135,9 @@ class _Seen:
         self._values_now = list(chain.from_iterable(self._values))
         self._value_ids = list(map(id, self._values_now))
         self.tensors = [*weights, *(value for value in self._values_now if isinstance(value, Tensor))]
-        self.writes = sum(map(_version_of, self.tensors))  # each counts upwards only
+        # Those of inference mode count no writes; of the others each counts upwards only.
+        self._are_counted = not any(map(Tensor.is_inference, self.tensors))
+        self.writes = sum(map(_version_of, self.tensors)) if self._are_counted else 0
         self._addresses = list(map(Tensor.data_ptr, self.tensors))
         # Kept, lest other memory be found at the same address.
         self._memory = [tensor.detach() for tensor in self.tensors]
@@ -137,7 +145,8 @@ class _Seen:
     def is_unchanged(self, optimizer: Optimizer) -> bool:
         """Whether nobody has written to or replaced a weight or a state since."""
         return (
-            optimizer.state is self._state
+            self._are_counted
+            and optimizer.state is self._state
             and sum(map(_version_of, self.tensors)) == self.writes
             and sum(map(len, map(_params_of, optimizer.param_groups))) == self._parameter_count
             and list(map(Tensor.data_ptr, self.tensors)) == self._addresses
@@ -193,7 +202,7 @@ def multiply_gradients_(factors: Factors, *, others: Sequence[Tensor], at_once: 
 
     Args:
         factors: From `secateur.pruning.enforcement.make_factors`.
-        others: The optimizer's other parameters, whose gradients stay as they are.
+        others: Parameters whose gradients stay as they are.
         at_once: What `are_plain` says of the factors.
 
     Returns:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from secateur.analysis.costs import layer_costs, meta_copy
-from secateur.pruning.enforcement import make_factors
+from secateur.pruning.enforcement import factor_of
 from secateur.pruning.layers import select_weights
 from secateur.pruning.masks import Masks
 from secateur.pruning.pruner import Pruner
@@ -216,10 +216,9 @@ def _mask_bytes(shadow: nn.Module, masks: Masks) -> int:
     every = select_weights(shadow)
     weights = {name: every[name] for name in masks if name in every}
     # A large weight's factor is its mask itself, and shares its memory.
-    factors = [
-        factor for _, factor in make_factors(weights, Masks.full(weights)) if factor.dtype != torch.bool
-    ]
-    return sum(mask.numel() for mask in masks.values()) + _bytes(factors)
+    factors = [factor_of(weights[name], mask) for name, mask in Masks.full(weights).items()]
+    small = [factor for factor in factors if factor.dtype != torch.bool]
+    return sum(mask.numel() for mask in masks.values()) + _bytes(small)
 
 
 def _kept_for_backward(shadow: nn.Module, image_shape: tuple[int, ...]) -> int:
