@@ -1,5 +1,6 @@
 import math
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -194,3 +195,21 @@ def test_a_threshold_refuses_weights_that_are_not_finite(wrong: float) -> None:
         compute_masks(weights, StdThreshold(0.5))
     alive = Masks({name: torch.isfinite(weight) for name, weight in weights.items()})
     assert compute_masks(weights, StdThreshold(0.0), alive) == alive
+
+
+def test_complex_weights_keep_their_largest() -> None:
+    weights = {"a": torch.tensor([10j, 1 + 0j, 0.5j, 2 + 0j])}
+    for criterion in (GlobalDensity(0.25), GlobalDensity(0.25, score=lamp), Density(0.25), StdThreshold(1.5)):
+        assert compute_masks(weights, criterion)["a"].tolist() == [True, False, False, False]
+
+
+@pytest.mark.parametrize("kind", [Density, GlobalDensity])
+def test_a_score_of_another_shape_is_refused(kind: type[Density | GlobalDensity]) -> None:
+    weights = {"a": torch.ones(3, 2)}
+    with pytest.raises(ConfigurationError, match="expected a tensor of the weight's shape"):
+        compute_masks(weights, kind(0.5, score=lambda _, weight: weight[:1]))
+
+
+def test_a_fraction_is_a_density() -> None:
+    with pytest.raises(UnreachableTargetError, match=r"Density\(0.1\) would leave no weight"):
+        compute_masks({"a": torch.ones(2)}, Density(Fraction(1, 10)))

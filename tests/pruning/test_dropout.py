@@ -118,3 +118,44 @@ def test_the_rule_names_what_is_wrong_and_changes_nothing() -> None:
     ):
         apply_dropout_rule(model, {}, {"fc.2": 0.9, "conv": 0.5}, {})
     assert model.fc[2].p == 0.5
+
+
+def test_a_tied_layer_has_the_name_it_is_pruned_by() -> None:
+    model = nn.Sequential(nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 8), nn.Dropout(), nn.Linear(8, 2))
+    model[2].weight = model[0].weight
+    assert dropout_predecessors(model, (8,)) == {"1": "0.weight", "3": "0.weight"}
+
+
+def test_transposed_convolutions_stand_before_a_dropout_too() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.ConvTranspose2d(4, 4, 2), nn.Dropout2d())
+    assert dropout_predecessors(model, (1, 8, 8)) == {"2": "1.weight"}
+
+
+def test_behind_attention_its_output_projection_stands_before_a_dropout() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = nn.TransformerEncoder(layer, 2, enable_nested_tensor=False)
+    assert dropout_predecessors(model, (5, 8)) == {
+        f"layers.{number}.{dropout}": f"layers.{number}.{before}.weight"
+        for number in (0, 1)
+        for dropout, before in (
+            ("dropout1", "self_attn.out_proj"),
+            ("dropout", "linear1"),
+            ("dropout2", "linear2"),
+        )
+    }
+
+
+class Recurrent(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Linear(4, 4)
+        self.lstm = nn.LSTM(4, 3, batch_first=True)
+        self.dropout = nn.Dropout()
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.dropout(self.lstm(self.first(x))[0])
+        return result
+
+
+def test_a_dropout_behind_a_recurrent_layer_keeps_its_rate() -> None:
+    assert dropout_predecessors(Recurrent(), (5, 4)) == {}

@@ -3,9 +3,19 @@ import math
 import pytest
 import torch
 from torch import nn
+from torch.testing._internal.two_tensor import TwoTensor
 
+from secateur.errors import ConfigurationError
 from secateur.pruning.criteria import Density, GlobalDensity, StdThreshold
-from secateur.pruning.enforcement import make_factors, multiply_, on_devices_of, revived, zero_
+from secateur.pruning.enforcement import (
+    make_factors,
+    multiply_,
+    on_devices_of,
+    refuse_without_values,
+    revived,
+    zero_,
+)
+from secateur.pruning.layers import select_weights
 from secateur.pruning.masks import Masks
 from secateur.pruning.pruner import Pruner
 
@@ -61,3 +71,11 @@ def test_a_weight_of_which_nothing_is_pruned_has_no_factor() -> None:
     assert [weight is weights["a"] for weight, _ in factors] == [True]
     multiply_(factors, None)
     assert [weight.tolist() for weight in weights.values()] == [[1.0, 0.0, 0.0], [1.0, 1.0]]
+
+
+def test_weights_without_values_here_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="'0' is on the meta device and has no values"):
+        refuse_without_values(select_weights(nn.Sequential(nn.Linear(4, 3, device="meta"))))
+    packed = {"0.weight": nn.Parameter(TwoTensor(torch.ones(3), torch.ones(3)))}
+    with pytest.raises(ConfigurationError, match="'0' is a TwoTensor, whose numbers lie in other tensors"):
+        refuse_without_values(packed)

@@ -12,7 +12,7 @@ from secateur.errors import ConfigurationError, UnreachableTargetError
 from secateur.pruning.criteria import Density, GlobalDensity, StdThreshold
 from secateur.pruning.gradual import Gradual
 from secateur.pruning.pruner import Pruner
-from secateur.pruning.schedules import Cubic, GrowingQuality
+from secateur.pruning.schedules import Cubic, GrowingQuality, Linear
 from tests.pruning.training import assert_pruned, batches, network, step
 
 GRADUAL = Gradual(Cubic(0.1), begin=2, end=11, every=3, criterion=Density)
@@ -173,3 +173,29 @@ def test_refuses_what_is_no_gradual_cut() -> None:
         ConfigurationError, match="GrowingQuality is a schedule of the quality parameter, and"
     ):
         Gradual(GrowingQuality(2.0), 0, 10)
+
+
+@pytest.mark.parametrize("criterion", [GlobalDensity, Density])
+def test_a_last_cut_that_would_empty_a_layer_is_refused_before_the_first(criterion: type[Density]) -> None:
+    model = network()
+    pruner = Pruner(model, torch.optim.SGD(model.parameters(), lr=0.1))
+    with pytest.raises(UnreachableTargetError, match=r"\(0.003\) would leave"):
+        pruner.prune_gradually(Gradual(Cubic(0.003), begin=0, end=100, criterion=criterion))
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_steps_that_mixed_precision_skips_are_not_counted(fused: bool) -> None:
+    model = network()
+    optimizer = torch.optim.Adam(model.parameters(), fused=fused)
+    pruner = Pruner(model, optimizer)
+    scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
+    for number, (inputs, _) in enumerate(batches(4)):
+        if number == 2:
+            pruner.prune_gradually(Gradual(Linear(0.2), begin=0, end=4, every=2))
+        optimizer.zero_grad()
+        loss = model(inputs).square().mean() * (1.0 if number == 0 else float("inf"))
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+    assert pruner.steps == pruner.state_dict()["steps"] == 1
+    assert pruner.masks.density == 1.0

@@ -5,7 +5,7 @@ import sys
 import pytest
 import torch
 from torch import nn
-from torch.nn.utils import parametrizations, prune
+from torch.nn.utils import parametrizations, parametrize, prune
 
 from secateur.errors import LayerSelectionError
 from secateur.pruning.layers import (
@@ -327,3 +327,18 @@ def test_computed_weights_are_refused_by_the_path_of_a_module_around_them() -> N
     with pytest.raises(LayerSelectionError, match=r"layer 'head\.1': its weight is computed"):
         select_weights(model, layers="head")
     assert list(select_weights(model, exclude="head")) == ["fc.weight"]
+
+
+def test_a_parametrized_bias_leaves_the_weight_plain() -> None:
+    model = nn.Sequential(nn.Linear(4, 3))
+    parametrize.register_parametrization(model[0], "bias", nn.Identity())
+    assert list(select_weights(model)) == ["0.weight"]
+    parametrize.register_parametrization(model[0], "weight", nn.Identity())
+    with pytest.raises(LayerSelectionError, match="'0': its weight is computed from other parameters"):
+        select_weights(model)
+
+
+def test_a_weight_without_numbers_is_no_connection() -> None:
+    model = nn.Sequential(nn.Linear(1, 8), nn.Linear(8, 2))
+    model[0].weight = nn.Parameter(torch.empty(8, 0))
+    assert list(select_weights(model)) == ["1.weight"]

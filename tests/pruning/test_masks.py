@@ -1,6 +1,7 @@
 import copy
 import io
 import pickle
+from typing import Any
 
 import pytest
 import torch
@@ -156,3 +157,9 @@ def test_apply_refuses_a_network_without_the_weight() -> None:
         MaskError, match=r"a mask for 'fc9\.weight' but no such weight .* its weights are bias, weight"
     ):
         masks.apply_(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("given", [None, [1], "a"])
+def test_what_is_no_mapping_is_refused(given: Any) -> None:
+    with pytest.raises(MaskError, match=f"boolean tensors by parameter name, found {type(given).__name__}"):
+        Masks(given)

@@ -588,3 +588,78 @@ def test_every_cut_is_told_of_once_it_is_made() -> None:
     restricted = pruner.restrict({name: torch.arange(mask.numel()).reshape(mask.shape) % 3 > 0})
     assert told == [pruned, restricted]
     assert restricted != pruned
+
+
+def test_a_score_of_another_shape_changes_nothing() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    pruner = Pruner(model, optimizer)
+    before = pruner.masks
+    with pytest.raises(ConfigurationError, match="a number for every connection"):
+        pruner.prune(GlobalDensity(0.05, score=lambda _, weight: weight.norm(dim=1, keepdim=True)))
+    for batch in batches(3):
+        step(model, optimizer, batch)
+    assert pruner.masks == before
+    assert_pruned(pruner, model, optimizer)
+
+
+def test_enforcing_on_weights_that_were_replaced_is_refused() -> None:
+    model = network()
+    pruner = Pruner(model)
+    state = copy.deepcopy(model.state_dict())
+    pruner.prune(Density(0.5))
+    model.load_state_dict(state, assign=True)
+    with pytest.raises(ConfigurationError, match="were replaced by other parameters"):
+        pruner.enforce()
+
+
+@pytest.mark.parametrize("state", [None, "masks"])
+def test_a_state_that_is_no_mapping(state: Any) -> None:
+    with pytest.raises(CheckpointError, match=f"expected a mapping, found {type(state).__name__}"):
+        Pruner(network()).load_state_dict(state)
+
+
+def test_a_state_that_empties_a_layer_is_refused() -> None:
+    pruner = Pruner(network())
+    state = pruner.state_dict()
+    state["masks"]["0.weight"].zero_()
+    with pytest.raises(CheckpointError, match="leaves no weight at all in 0"):
+        pruner.load_state_dict(state)
+    assert pruner.masks.density == 1.0
+
+
+@pytest.mark.parametrize("shape", [12, "12", (1.5,)])
+def test_sweeping_what_is_no_shape(shape: Any) -> None:
+    with pytest.raises(ConfigurationError, match="expected the shape of one example"):
+        Pruner(network()).sweep(shape)
+
+
+def test_states_of_whole_numbers_are_left_alone() -> None:
+    class Signs(torch.optim.SGD):
+        def step(self, closure: Any = None) -> None:
+            super().step(closure)
+            for group in self.param_groups:
+                for parameter in group["params"]:
+                    self.state[parameter]["sign"] = parameter.grad > 0
+
+    model = network()
+    optimizer = Signs(model.parameters(), lr=0.1, momentum=0.9)
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.5))
+    for batch in batches(3):
+        step(model, optimizer, batch)
+        pruner.prune(Density(0.5))
+    assert not model[0].weight[~pruner.masks["0.weight"]].any()
+    assert not optimizer.state[model[0].weight]["momentum_buffer"][~pruner.masks["0.weight"]].any()
+
+
+def test_a_frozen_weight_of_whole_numbers() -> None:
+    model = nn.Sequential(nn.Linear(6, 12), nn.Linear(12, 4))
+    model[1].weight = nn.Parameter(torch.ones(4, 12, dtype=torch.int8), requires_grad=False)
+    optimizer = torch.optim.Adam(model.parameters())
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.5))
+    for _ in range(3):
+        model[0](torch.ones(2, 6)).sum().backward()
+        optimizer.step()
+    assert int(model[1].weight.count_nonzero()) == 24

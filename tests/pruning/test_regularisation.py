@@ -2,7 +2,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.errors import ConfigurationError
 from secateur.pruning.regularisation import Regularisation
@@ -65,3 +65,27 @@ def test_none_is_none() -> None:
 def test_refuses_what_is_no_strength(name: str, wrong: float) -> None:
     with pytest.raises(ConfigurationError, match=f"{name} must be a finite number at or above zero, found"):
         Regularisation(**{name: wrong})
+
+
+def test_a_gradient_that_two_weights_share_is_given_to_each() -> None:
+    def weights() -> list[nn.Parameter]:
+        torch.manual_seed(0)
+        return [nn.Parameter(torch.randn(4, 6)) for _ in range(2)]
+
+    def loss(weights: list[nn.Parameter]) -> Tensor:
+        return torch.stack(list(weights)).sum(0).square().sum()
+
+    regularisation = Regularisation(l1=0.1, l2=0.3)
+    added, penalised = weights(), weights()
+    loss(added).backward()
+    regularisation.add_gradient_(added)
+    (loss(penalised) + regularisation.penalty(penalised)).backward()
+    for one, other in zip(added, penalised, strict=True):
+        torch.testing.assert_close(one.grad, other.grad)
+
+
+def test_sparse_gradients_are_refused() -> None:
+    layer = nn.Embedding(4, 2, sparse=True)
+    layer(torch.tensor([1])).sum().backward()
+    with pytest.raises(ConfigurationError, match=r"shape \(4, 2\) has a sparse gradient.*sparse=False"):
+        Regularisation(l2=0.1).add_gradient_([layer.weight])

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from secateur.errors import ConfigurationError
-from secateur.pruning.scores import ProbabilisticMagnitude, Random, lamp, magnitude
+from secateur.pruning.scores import ProbabilisticMagnitude, Random, Score, lamp, magnitude, score_of
 from secateur.pruning.selection import keep_highest
 
 # Exact in float32, squares included; many ties.
@@ -106,3 +106,29 @@ def test_probabilistic_draw_is_reproducible() -> None:
     first = ProbabilisticMagnitude(4)("w", weight)
     assert torch.equal(first, ProbabilisticMagnitude(4)("w", weight))
     assert not torch.equal(first, ProbabilisticMagnitude(5)("w", weight))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_random_scores_of_half_precision_have_no_ties_to_go_by_index(dtype: torch.dtype) -> None:
+    weight = torch.randn(200, 200).to(dtype)
+    kept = keep_highest(Random(seed=0)("fc.weight", weight), 400)
+    assert torch.equal(kept, keep_highest(Random(seed=0)("fc.weight", weight.float()), 400))
+    tiny = (weight.float() * 1e-6).to(dtype)
+    assert bool(ProbabilisticMagnitude(seed=0)("fc.weight", tiny)[tiny != 0].isfinite().all())
+
+
+def test_complex_weights_are_ranked_by_their_absolute_value() -> None:
+    weight = torch.tensor([10j, 1 + 0j, 0.5j, 2 + 0j])
+    assert lamp("fc.weight", weight).argsort().tolist() == [2, 1, 3, 0]
+
+
+@pytest.mark.parametrize(
+    ("score", "found"),
+    [
+        (lambda _, weight: weight.norm(dim=1, keepdim=True), r"\(3, 1\)"),
+        (lambda _, weight: weight.tolist(), "list"),
+    ],
+)
+def test_a_score_that_is_not_a_number_for_every_connection(score: Score, found: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"score .* of 'a': .*shape \(3, 2\), .* found .*{found}"):
+        score_of(score, "a", torch.ones(3, 2))

@@ -249,3 +249,21 @@ def test_a_threshold_refuses_nan() -> None:
     alive = ~weight.isnan()
     assert keep_above_threshold(weight, 1.5, alive).tolist() == [False, False, True]
     assert surviving_deviation(weight, alive) == 0.5
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float32])
+@given(seed=st.integers(0, 1 << 16), threshold=st.floats(0, 3))
+def test_a_threshold_is_not_rounded_to_the_weights_type(
+    dtype: torch.dtype, seed: int, threshold: float
+) -> None:
+    weight = torch.randn(400, generator=torch.Generator().manual_seed(seed)).to(dtype)
+    mask = keep_above_threshold(weight, threshold)
+    assert torch.equal(mask, weight.double().abs() >= threshold)
+
+
+def test_a_threshold_beyond_the_weights_type_keeps_nothing() -> None:
+    assert not keep_above_threshold(torch.tensor([65504.0], dtype=torch.float16), 1e6).any()
+
+
+def test_the_deviation_of_complex_weights() -> None:
+    assert surviving_deviation(torch.tensor([1j, -1j])) == 1.0

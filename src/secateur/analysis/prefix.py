@@ -11,6 +11,7 @@ from torch import Tensor, fx, nn
 
 from secateur.errors import UnsupportedModelError
 from secateur.pruning.layers import prunable_weights, unwrap
+from secateur.pruning.tracing import trace
 
 Values = Mapping[fx.Node, Any]
 Rest = Callable[[], Any]
@@ -68,7 +69,7 @@ class DividedNetwork:
     def __init__(self, model: nn.Module) -> None:
         network = unwrap(model)
         try:
-            traced = fx.symbolic_trace(network)
+            traced = trace(network)
         except Exception as error:
             # Whatever somebody else's forward raises on values that are not there.
             first_line = str(error).partition("\n")[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -29,6 +29,7 @@ from secateur.pruning.channelwise import (
 )
 from secateur.pruning.layers import unwrap
 from secateur.pruning.modes import evaluating
+from secateur.pruning.tracing import trace
 
 Prunable = nn.Linear | nn.Conv1d | nn.Conv2d | nn.Conv3d
 
@@ -121,7 +122,7 @@ def channel_graph(model: nn.Module, example_input_shape: tuple[int, ...]) -> dic
     network = unwrap(model)
     with evaluating(network):
         try:
-            traced = fx.symbolic_trace(network)
+            traced = trace(network)
         except Exception as error:
             raise UnsupportedModelError(
                 f"{type(network).__name__} cannot be traced by torch.fx, so who reads which neuron is not "
@@ -145,7 +146,16 @@ def zero_batch(model: nn.Module, example_input_shape: tuple[int, ...]) -> Tensor
     """Two examples of zeros, of the type and on the device of the model's first floating-point parameter.
 
     Two, because a batch of one cannot be told from a dimension that was squeezed or broadcast.
+
+    Raises:
+        ConfigurationError: It is no shape.
     """
+    given: object = example_input_shape
+    if not isinstance(given, Sequence) or not all(isinstance(size, int) and size >= 0 for size in given):
+        raise ConfigurationError(
+            f"expected the shape of one example, without the batch dimension, such as (1, 28, 28); "
+            f"found {given!r}"
+        )
     like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     return torch.zeros(2, *example_input_shape, dtype=like.dtype, device=like.device)
 

@@ -13,7 +13,7 @@ from secateur.errors import ConfigurationError, UnreachableTargetError
 from secateur.pruning.allocation import Allocation, uniform
 from secateur.pruning.layers import layer_name, resolve_layer_values
 from secateur.pruning.masks import Masks
-from secateur.pruning.scores import Score, magnitude
+from secateur.pruning.scores import Score, magnitude, score_of
 from secateur.pruning.selection import (
     keep_above_threshold,
     keep_highest,
@@ -153,7 +153,8 @@ def compute_masks(
     Raises:
         UnreachableTargetError: A layer would end empty, or has fewer living weights than it shall keep.
         LayerSelectionError: A layer given a value of its own is not there, or is there twice.
-        ConfigurationError: It is no criterion, or a weight is NaN.
+        ConfigurationError: It is no criterion, a number that it ranks is NaN, or a score is not of its
+            weight's shape.
 
     Example:
         >>> import torch
@@ -292,7 +293,7 @@ def _density(
         {
             name: _keep_in_layer(
                 name,
-                criterion.score(name, weights[name]),
+                score_of(criterion.score, name, weights[name]),
                 count,
                 None if alive is None else alive[name],
             )
@@ -339,7 +340,7 @@ def _refuse_layers(empty: Sequence[str], criterion: Criterion) -> None:
 
 def _said(criterion: Criterion) -> str:
     value = criterion.quality if isinstance(criterion, StdThreshold) else criterion.density
-    return f"{type(criterion).__name__}({value:g})"
+    return f"{type(criterion).__name__}({float(value):g})"
 
 
 def _check_density(density: float) -> None:

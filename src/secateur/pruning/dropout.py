@@ -11,11 +11,22 @@ from torch import Tensor, nn
 
 from secateur.errors import ConfigurationError, UnsupportedModelError
 from secateur.pruning.channel_graph import zero_batch
-from secateur.pruning.layers import unwrap
+from secateur.pruning.layers import aliases, prunable_weights, unwrap
 from secateur.pruning.modes import evaluating
 
 _DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-_CONNECTED = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_CONNECTED = (
+    nn.Linear,
+    nn.Bilinear,
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+)
+# The last of an attention's layers is not called as a module; a recurrent layer's weights are several.
+_WITHIN = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
 
 
 def retraining_rate(rate: float, connections: int, kept: int) -> float:
@@ -53,7 +64,8 @@ def dropout_predecessors(model: nn.Module, example_input_shape: tuple[int, ...])
     """Which weight stands before each dropout, found by running the network once in evaluation mode.
 
     Only dropout *modules* are seen; ``torch.nn.functional.dropout`` is out of reach. A dropout before any
-    layer (on the input) has no predecessor and is left out.
+    layer (on the input) has no predecessor and is left out, and so is one behind a recurrent layer, whose
+    weights are several and may be pruned to several densities.
 
     Args:
         model: The network; nothing of it is changed.
@@ -61,7 +73,8 @@ def dropout_predecessors(model: nn.Module, example_input_shape: tuple[int, ...])
 
     Returns:
         Dropout module path -> parameter name of the weight of the last linear or convolutional layer executed
-        before it, in the order of execution.
+        before it (of attention, its projection of the output), in the order of execution. A tied weight has
+        the name it is pruned by.
 
     Raises:
         ConfigurationError: The network does not run on that shape.
@@ -78,12 +91,13 @@ def dropout_predecessors(model: nn.Module, example_input_shape: tuple[int, ...])
     executed: list[tuple[str, nn.Module]] = []
 
     def note(path: str) -> Any:
-        return lambda module, _inputs: executed.append((path, module))
+        return lambda module, *_: executed.append((path, module))
 
     handles = [
-        module.register_forward_pre_hook(note(path))
+        # After the layers that are called within it, if there are any.
+        module.register_forward_hook(note(path))
         for path, module in network.named_modules()
-        if isinstance(module, (*_DROPOUTS, *_CONNECTED))
+        if isinstance(module, (*_DROPOUTS, *_CONNECTED, *_WITHIN))
     ]
     batch = zero_batch(network, example_input_shape)
     try:
@@ -97,15 +111,21 @@ def dropout_predecessors(model: nn.Module, example_input_shape: tuple[int, ...])
     finally:
         for handle in handles:
             handle.remove()
-    return _last_before(executed)
+    return _last_before(executed, aliases(prunable_weights(network)))
 
 
-def _last_before(executed: list[tuple[str, nn.Module]]) -> dict[str, str]:
+def _last_before(executed: list[tuple[str, nn.Module]], names: Mapping[str, str]) -> dict[str, str]:
     predecessors: dict[str, str] = {}
     last: str | None = None
     for path, module in executed:
-        if isinstance(module, _CONNECTED):
-            last = f"{path}.weight" if path else "weight"
+        prefix = f"{path}." if path else ""
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            last = None
+        elif isinstance(module, nn.MultiheadAttention):
+            last = names.get(f"{prefix}out_proj.weight")
+        elif isinstance(module, _CONNECTED):
+            # A parametrized weight is not among the names.
+            last = names.get(f"{prefix}weight", f"{prefix}weight")
         elif last is not None and predecessors.setdefault(path, last) != last:
             raise UnsupportedModelError(
                 f"dropout {path!r} stands behind {predecessors[path]!r} and behind {last!r}, which may be "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.optim import LBFGS, Optimizer
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
 from secateur.errors import ConfigurationError
 from secateur.pruning.layers import layer_name
@@ -152,11 +153,35 @@ def check_parameters_of(model: nn.Module, weights: Mapping[str, nn.Parameter]) -
         )
 
 
+def refuse_without_values(weights: Mapping[str, nn.Parameter]) -> None:
+    """Refuse weights whose values cannot be compared here: on the meta device, sharded, or packed.
+
+    Args:
+        weights: Parameters by name.
+
+    Raises:
+        ConfigurationError: Some have no plain values.
+    """
+    for name, weight in weights.items():
+        if weight.device.type == "meta":
+            raise ConfigurationError(
+                f"layer {layer_name(name)!r} is on the meta device and has no values to compare; give it "
+                "some (to_empty and initialisation, or load_state_dict(..., assign=True)) before pruning it"
+            )
+        values: object = weight.data
+        if is_traceable_wrapper_subclass(values):
+            raise ConfigurationError(
+                f"layer {layer_name(name)!r} is a {type(values).__name__}, whose numbers lie in other "
+                "tensors, here or on other processes: pruning needs plain tensors. Prune before fully_shard "
+                "or quantisation; DistributedDataParallel keeps weights plain"
+            )
+
+
 def checked_optimizer(optimizer: Optimizer, weights: Mapping[str, nn.Parameter]) -> Optimizer:
     """The optimizer whose steps change the weights, refused where it leaves some of them to another.
 
     Args:
-        optimizer: An optimizer, or accelerate's wrapper of one.
+        optimizer: An optimizer, or a wrapper of one: accelerate's, SAM, Lookahead.
         weights: The weights under pruning, by parameter name.
 
     Returns:
@@ -166,14 +191,11 @@ def checked_optimizer(optimizer: Optimizer, weights: Mapping[str, nn.Parameter])
         ConfigurationError: It is no optimizer, or L-BFGS; it holds none of the weights, or it lacks a weight
             that requires a gradient.
     """
-    # accelerate's wrapper is an Optimizer by inheritance only: the hooks and the state are those of the one
-    # inside.
-    inner = getattr(optimizer, "optimizer", None)
-    found: object = inner if isinstance(inner, Optimizer) else optimizer
-    if not isinstance(found, Optimizer):
+    found: object = _innermost(optimizer, {id(weight) for weight in weights.values()})
+    if not isinstance(found, Optimizer) or not has_hooks(found):
         raise ConfigurationError(
             f"expected an optimizer (torch.optim.Optimizer), found {type(found).__name__}; "
-            "give the optimizer object that trains this model"
+            "give the optimizer object that trains this model; of a wrapper, the one inside it"
         )
     if isinstance(found, LBFGS):
         raise ConfigurationError(
@@ -198,11 +220,33 @@ def checked_optimizer(optimizer: Optimizer, weights: Mapping[str, nn.Parameter])
     return found
 
 
+def has_hooks(optimizer: Optimizer) -> bool:
+    """Whether hooks on its steps are called: not where a wrapper is an Optimizer by inheritance only."""
+    return hasattr(optimizer, "_optimizer_step_post_hooks")
+
+
+# Where accelerate's wrapper, and those of SAM and Lookahead in use, keep the optimizer that takes the steps.
+_INSIDE = ("optimizer", "base_optimizer", "_base_optimizer")
+
+
+def _innermost(optimizer: object, weights: Container[int]) -> object:
+    for name in _INSIDE:
+        inner = getattr(optimizer, name, None)
+        if not isinstance(inner, Optimizer) or inner is optimizer:
+            continue
+        held = (id(parameter) in weights for group in inner.param_groups for parameter in group["params"])
+        if any(held) or (isinstance(optimizer, Optimizer) and not has_hooks(optimizer)):
+            return _innermost(inner, weights)
+    return optimizer
+
+
 def _states_of(parameter: nn.Parameter, optimizer: Optimizer | None) -> Iterator[Tensor]:
     # Asking with [] would create an empty state, which some optimizers take for an initialised one.
     state = optimizer.state.get(parameter) if optimizer is not None else None
     for value in (state or {}).values():
-        if isinstance(value, Tensor) and value.shape == parameter.shape:
+        # Of whole numbers and truth values nobody knows what a zero would say.
+        numbers = isinstance(value, Tensor) and (value.is_floating_point() or value.is_complex())
+        if numbers and value.shape == parameter.shape:
             yield value
 
 

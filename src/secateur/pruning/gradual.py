@@ -10,7 +10,14 @@ from typing import final
 from torch import Tensor
 
 from secateur.errors import ConfigurationError, UnreachableTargetError
-from secateur.pruning.criteria import Criterion, GlobalDensity, check_criterion, check_reachable, is_reached
+from secateur.pruning.criteria import (
+    Criterion,
+    GlobalDensity,
+    check_criterion,
+    check_leaves_something,
+    check_reachable,
+    is_reached,
+)
 from secateur.pruning.masks import Masks
 from secateur.pruning.schedules import GrowingQuality, Schedule
 
@@ -94,7 +101,7 @@ class Gradual:
 def check_gradual(
     gradual: object, done: int, weights: Mapping[str, Tensor], alive: Masks, names: Mapping[str, str]
 ) -> None:
-    """Refuse a gradual cut that would fail at its first cut or, being over, never cut at all.
+    """Refuse a gradual cut that would fail at its first cut or its last or, being over, never cut at all.
 
     One that is over and has reached its end is welcome: a run taken up again asks for it once more.
 
@@ -107,7 +114,8 @@ def check_gradual(
 
     Raises:
         ConfigurationError: It is no `Gradual`, it does not give criteria, or its steps are over.
-        UnreachableTargetError: The first cut asks for more weights than are alive.
+        UnreachableTargetError: The first cut asks for more weights than are alive, or the last leaves a layer
+            none.
     """
     if not isinstance(gradual, Gradual):
         raise ConfigurationError(
@@ -124,6 +132,7 @@ def check_gradual(
             f"so it would never cut; steps count from the pruner's creation: begin={done}, "
             f"end={done + gradual.end - gradual.begin} starts it now"
         )
+    check_leaves_something(weights, check_criterion(gradual.criterion_at(gradual.end)), names)
     try:
         check_reachable(weights, criterion, alive, names)
     except UnreachableTargetError as error:

@@ -135,7 +135,7 @@ def _connection_names(model: nn.Module) -> Iterator[str]:
     for path, module in model.named_modules(remove_duplicate=False):
         prefix = f"{path}." if path else ""
         for name, parameter in module.named_parameters(recurse=False, remove_duplicate=False):
-            if isinstance(parameter, UninitializedParameter) or parameter.dim() < 2:
+            if isinstance(parameter, UninitializedParameter) or parameter.dim() < 2 or not parameter.numel():
                 continue
             if (
                 (isinstance(module, _CONNECTED) and name == "weight")
@@ -330,9 +330,15 @@ def _reparametrised(model: nn.Module) -> dict[str, str]:
         names = {name for name, _ in module.named_parameters(recurse=False)}
         # torch.nn.utils.prune and the older weight_norm leave weight_orig, or weight_g and _v.
         stems = {name.rpartition("_")[0] for name in names if name.endswith(("_orig", "_g", "_v"))}
-        if parametrize.is_parametrized(module) or any("weight" in stem for stem in stems - names):
+        if any("weight" in stem for stem in (stems - names) | _parametrized(module)):
             computed[path] = ", ".join(sorted(names)) or "a parametrization"
     return computed
+
+
+def _parametrized(module: nn.Module) -> set[str]:
+    # A dictionary by the name of the tensor: a bias may have one, too.
+    each: object = module.parametrizations if parametrize.is_parametrized(module) else None
+    return set(each) if isinstance(each, nn.ModuleDict) else set()
 
 
 def _refuse_reparametrised(

@@ -200,6 +200,9 @@ def _check_shape(name: str, mask: Tensor, other: Tensor) -> None:
 
 
 def _check(masks: Mapping[str, Tensor]) -> None:
+    given: object = masks
+    if not isinstance(given, Mapping):
+        raise MaskError(f"expected boolean tensors by parameter name, found {type(given).__name__}")
     for name, mask in masks.items():
         if not isinstance(name, str):
             raise MaskError(f"a mask's name must be a parameter name, found {name!r}")

@@ -10,24 +10,33 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
-from secateur.errors import CheckpointError, ConfigurationError, MaskError, UnreachableTargetError
+from secateur.errors import ConfigurationError, UnreachableTargetError
 from secateur.pruning.criteria import Criterion, compute_masks
 from secateur.pruning.default import weights_to_prune
 from secateur.pruning.enforcement import (
     Factors,
     check_parameters_of,
     checked_optimizer,
+    has_hooks,
     make_factors,
     multiply_,
     on_devices_of,
+    refuse_without_values,
     revived,
     zero_,
 )
 from secateur.pruning.gradual import Gradual, check_gradual
-from secateur.pruning.layers import Selection, aliases, layer_name, prunable_weights, unwrap
+from secateur.pruning.layers import (
+    Selection,
+    aliases,
+    layer_name,
+    prunable_weights,
+    unwrap,
+)
 from secateur.pruning.masks import Masks
 from secateur.pruning.neurons import Sweep, sweep_dead_neurons
 from secateur.pruning.report import LayerReport, PruningReport
+from secateur.pruning.state import checked_state
 from secateur.pruning.stepping import StepGuard
 
 
@@ -66,7 +75,8 @@ class Pruner:
     Raises:
         LayerSelectionError: A pattern matches nothing, a layer is asked for twice, or nothing is left to
             prune.
-        ConfigurationError: The model is no module, or the optimizer lacks trainable weights under pruning.
+        ConfigurationError: The model is no module, its weights are on the meta device or sharded, or the
+            optimizer lacks trainable weights under pruning.
 
     Example:
         >>> import torch
@@ -101,12 +111,14 @@ class Pruner:
                 "itself, not its parameters"
             )
         self._weights = weights_to_prune(model, layers, exclude)
+        refuse_without_values(self._weights)
         self._names = aliases(prunable_weights(model))
         self._model = unwrap(model)
         self._masks = Masks.full(self._weights)
         self._factors: Factors = []
         self._gradual: Gradual | None = None
         self._steps = 0
+        self._skipped: Tensor | int = 0  # steps that mixed precision skipped within the optimizer
         self._optimizer: Optimizer | None = None
         self._guard: StepGuard | None = None
         self._held = False  # whether masked gradients hold the pruned weights at zero in the step at hand
@@ -117,7 +129,7 @@ class Pruner:
             self.attach(optimizer)
 
     def __repr__(self) -> str:
-        return f"Pruner({type(self._model).__name__}, {self.masks!r}, {self._steps} steps)"
+        return f"Pruner({type(self._model).__name__}, {self.masks!r}, {self.steps} steps)"
 
     @property
     def masks(self) -> Masks:
@@ -128,20 +140,20 @@ class Pruner:
     @property
     def steps(self) -> int:
         """Optimizer steps seen so far."""
-        return self._steps
+        return self._steps - int(self._skipped)
 
     def attach(self, optimizer: Optimizer) -> None:
         """Watch another optimizer from now on; the one before is let go.
 
         Args:
-            optimizer: An optimizer of the same model, or accelerate's wrapper of one.
+            optimizer: An optimizer of the same model, or a wrapper of one: accelerate's, SAM, Lookahead.
 
         Raises:
             ConfigurationError: It holds none of the weights under pruning, it lacks one that requires a
                 gradient, the model's weights were replaced by other parameters, or the pruner was finalized.
         """
         self._refuse_if_unusable()
-        optimizer = checked_optimizer(optimizer, self._weights)
+        wrapper, optimizer = optimizer, checked_optimizer(optimizer, self._weights)
         self.detach()
         self._optimizer = optimizer
         self._guard = StepGuard(optimizer, self._model)
@@ -149,6 +161,9 @@ class Pruner:
             optimizer.register_step_pre_hook(self._before_step),
             optimizer.register_step_post_hook(self._after_step),
         )
+        if wrapper is not optimizer and has_hooks(wrapper):
+            # What it does after the step inside, such as Lookahead's average, may revive weights.
+            self._hooks += (wrapper.register_step_post_hook(lambda *_: self._enforce()),)
         self._set_masks(self._masks)  # once more: the model may have moved to another device or type
 
     def detach(self) -> None:
@@ -193,7 +208,7 @@ class Pruner:
                 "a gradual cut counts optimizer steps, and this pruner watches no optimizer"
             )
         if gradual is not None:
-            check_gradual(gradual, self._steps, self._weights, self.masks, self._names)
+            check_gradual(gradual, self.steps, self._weights, self.masks, self._names)
         self._gradual = gradual
 
     def restrict(self, masks: Mapping[str, Tensor]) -> Masks:
@@ -253,7 +268,14 @@ class Pruner:
         """Set pruned weights, and the optimizer's moments at their places, to zero.
 
         The hook does this after every step; call it yourself after weights came from elsewhere.
+
+        Raises:
+            ConfigurationError: The model's weights were replaced by other parameters since.
         """
+        check_parameters_of(self._model, self._weights)
+        self._enforce()
+
+    def _enforce(self) -> None:
         if any(factor.device != weight.device for weight, factor in self._factors):
             self._set_masks(self._masks)  # the model moved since
         multiply_(self._factors, self._optimizer)
@@ -301,7 +323,7 @@ class Pruner:
 
     def state_dict(self) -> dict[str, Any]:
         """The masks and the step count: tensors and integers only, loadable with ``weights_only=True``."""
-        return {"masks": self._masks.state_dict(), "steps": self._steps}
+        return {"masks": self._masks.state_dict(), "steps": self.steps}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take over the masks and the step count of a saved pruner.
@@ -315,23 +337,8 @@ class Pruner:
                 parameters.
         """
         self._refuse_if_unusable()
-        if not isinstance(state.get("masks"), Mapping) or not isinstance(state.get("steps"), int):
-            raise CheckpointError(
-                "not a pruner's state: expected the keys 'masks' and 'steps', found "
-                f"{', '.join(map(repr, state)) or 'none'}"
-            )
-        if set(state["masks"]) != set(self._weights):
-            difference = ", ".join(sorted(set(state["masks"]) ^ set(self._weights)))
-            raise CheckpointError(
-                "this pruner's state is of another network or another choice of layers: only one of the two "
-                f"prunes {difference}"
-            )
-        try:
-            masks = Masks(state["masks"])
-            masks.check_fits(self._weights)
-        except MaskError as error:
-            raise CheckpointError(f"this pruner's state is of another network: {error}") from error
-        self._steps = state["steps"]
+        masks, self._steps = checked_state(state, self._weights)
+        self._skipped = 0
         self._set_masks(masks)
 
     def __getstate__(self) -> None:
@@ -347,6 +354,7 @@ class Pruner:
         return self._masks
 
     def _set_masks(self, masks: Masks) -> None:
+        masks.check_fits(self._weights)
         self._masks = on_devices_of(self._weights, masks)
         self._factors = make_factors(self._weights, self._masks)
         zero_(self._weights, self._masks, self._optimizer)
@@ -357,16 +365,26 @@ class Pruner:
         self._held = guard is not None and guard.mask_gradients(self._factors, self._steps, args, kwargs)
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        del optimizer, args, kwargs
+        del args, kwargs
         self._steps += 1
-        criterion = None if self._gradual is None else self._gradual.criterion_at(self._steps)
+        # A fused optimizer is stepped even where mixed precision skips the step, and is told to do nothing.
+        skipped: object = getattr(optimizer, "found_inf", None)
+        if isinstance(skipped, Tensor):
+            # Added up where it is: reading it would have the GPU waited for in every step.
+            self._skipped = self._skipped + (skipped > 0).sum()
+        criterion = None if self._gradual is None else self._due(self._gradual, skipped)
         if criterion is not None:
             self.prune(criterion)
         elif not self._held:
-            self.enforce()
+            self._enforce()
         if self._guard is not None:
             self._guard.settle(self._factors, held=self._held and criterion is None)
         self._held = False
+
+    def _due(self, gradual: Gradual, skipped: object) -> Criterion | None:
+        if isinstance(skipped, Tensor) and bool(skipped):
+            return None  # what was due after the step before was cut then
+        return gradual.criterion_at(self.steps)
 
     def _refuse_if_unusable(self) -> None:
         if self._finalized:

@@ -60,10 +60,33 @@ class Regularisation:
 
         Args:
             weights: Parameters; those without a gradient (frozen ones) are left alone.
+
+        Raises:
+            ConfigurationError: A gradient is sparse, and the penalty's is not.
         """
+        if not (self.l1 or self.l2):
+            return
+        _give_each_its_own(weights)
         live: list[Tensor] = [weight for weight in weights if weight.grad is not None]
         gradients = [weight.grad for weight in live if weight.grad is not None]
         if self.l1 and live:
             torch._foreach_add_(gradients, torch._foreach_sign(live), alpha=self.l1)
         if self.l2 and live:
             torch._foreach_add_(gradients, live, alpha=self.l2)
+
+
+def _give_each_its_own(weights: Sequence[nn.Parameter]) -> None:
+    """Copy a gradient that is another's as well: autograd gives two weights that are added up one tensor."""
+    seen: set[int] = set()
+    for weight in weights:
+        gradient = weight.grad
+        if gradient is None:
+            continue
+        if gradient.layout != torch.strided:
+            raise ConfigurationError(
+                f"a weight of shape {tuple(weight.shape)} has a sparse gradient, and the gradient of a "
+                "penalty on all its numbers is not sparse; make the layer with sparse=False, or leave it out"
+            )
+        if gradient.data_ptr() in seen:
+            gradient = weight.grad = gradient.clone()
+        seen.add(gradient.data_ptr())

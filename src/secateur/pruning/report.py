@@ -29,7 +29,7 @@ class LayerReport:
     @property
     def density(self) -> float:
         """The fraction of weights kept, in 0..1."""
-        return self.kept / self.weights
+        return self.kept / self.weights if self.weights else 1.0
 
 
 @final

@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from secateur.errors import ConfigurationError
+
 Score = Callable[[str, Tensor], Tensor]
 
 
@@ -61,8 +63,7 @@ def lamp(name: str, weight: Tensor) -> Tensor:
     """
     del name
     # Halves are squared in float32: the square of 1e-4 is already zero in float16.
-    exact = torch.float64 if weight.dtype == torch.float64 else torch.float32
-    squares = weight.detach().to("cpu", exact).flatten().square().numpy()
+    squares = weight.detach().abs().to("cpu", _exact_type(weight)).flatten().square().numpy()
     order, ordered = _ascending(squares)
     # The sum runs in float64: over 10^8 float32 squares the running total would stop growing.
     tail = np.cumsum(ordered[::-1], dtype=np.float64)[::-1]
@@ -108,8 +109,8 @@ class Random:
     seed: int = 0
 
     def __call__(self, name: str, weight: Tensor) -> Tensor:
-        """Scores of the same shape as the weight; their values do not depend on the weights."""
-        return _uniform(self.seed, name, weight).to(weight.dtype)
+        """Scores of the weight's shape, float32 for half precision; they do not depend on its values."""
+        return _uniform(self.seed, name, weight).to(_exact_type(weight))
 
 
 @final
@@ -134,9 +135,46 @@ class ProbabilisticMagnitude:
     seed: int = 0
 
     def __call__(self, name: str, weight: Tensor) -> Tensor:
-        """Scores at or below zero, of the same shape as the weight; a zero weight scores -inf."""
+        """Scores at or below zero, of the same shape as the weight, float32 for half precision.
+
+        A zero weight scores -inf.
+        """
         uniform = _uniform(self.seed, name, weight).clamp_(min=torch.finfo(torch.float64).tiny)
-        return (uniform.log_() / weight.detach().abs().to(torch.float64)).to(weight.dtype)
+        return (uniform.log_() / weight.detach().abs().to(torch.float64)).to(_exact_type(weight))
+
+
+def score_of(score: Score, name: str, weight: Tensor) -> Tensor:
+    """What a score says of a weight, refused where it is not one number for every connection.
+
+    Args:
+        score: The score, perhaps of somebody's own.
+        name: The parameter's name.
+        weight: Weights of any shape.
+
+    Returns:
+        A tensor of the same shape.
+
+    Raises:
+        ConfigurationError: It is no tensor, or of another shape.
+
+    Example:
+        >>> score_of(magnitude, "fc1.weight", torch.tensor([-2.0]))
+        tensor([2.])
+    """
+    scores: object = score(name, weight)
+    if not isinstance(scores, Tensor) or scores.shape != weight.shape:
+        found = f"shape {tuple(scores.shape)}" if isinstance(scores, Tensor) else type(scores).__name__
+        raise ConfigurationError(
+            f"the score {getattr(score, '__name__', score)!s} of {name!r}: expected a tensor of the weight's "
+            f"shape {tuple(weight.shape)}, a number for every connection, found {found}; a score of whole "
+            "rows is spread over them by expand_as(weight)"
+        )
+    return scores
+
+
+def _exact_type(weight: Tensor) -> torch.dtype:
+    # Among 1,000 numbers of half precision between 0 and 1 there are ties, and ties go by index.
+    return torch.float64 if weight.dtype in (torch.float64, torch.complex128) else torch.float32
 
 
 def _uniform(seed: int, name: str, weight: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from torch import Tensor
 from secateur.errors import ConfigurationError, UnreachableTargetError
 from secateur.pruning.layers import layer_name
 from secateur.pruning.masks import Masks
-from secateur.pruning.scores import Score, magnitude
+from secateur.pruning.scores import Score, magnitude, score_of
 
 _CHUNK = 1 << 18  # scores whose keys stay in the cache; 4 million took three times as long
 _TORCH_TYPE = {4: torch.float32, 8: torch.float64}
@@ -92,7 +92,7 @@ def keep_highest_globally(
 
     Raises:
         UnreachableTargetError: Fewer than ``count`` are alive.
-        ConfigurationError: A score is NaN.
+        ConfigurationError: A score is NaN, or not of its weight's shape.
 
     Example:
         >>> weights = {"a": torch.tensor([1.0, 4.0]), "b": torch.tensor([3.0, 2.0])}
@@ -100,11 +100,11 @@ def keep_highest_globally(
         >>> {name: mask.tolist() for name, mask in keep_highest_globally(weights, magnitude, 2).items()}
         {'a': [False, True], 'b': [True, False]}
     """
-    if score is magnitude:
+    if score is magnitude and not any(weight.is_complex() for weight in weights.values()):
         return Masks(_keep_highest_of_all(dict(weights), alive, count, np.abs))
     # Once and kept: fresh memory costs more than all the arithmetic, so computing them again in every pass
     # took twice the time.
-    scores = {name: score(name, weight) for name, weight in weights.items()}
+    scores = {name: score_of(score, name, weight) for name, weight in weights.items()}
     return Masks(_keep_highest_of_all(scores, alive, count))
 
 
@@ -135,7 +135,10 @@ def keep_above_threshold(weight: Tensor, threshold: float, alive: Tensor | None 
             f"{int(nan.count_nonzero()):,} weights are NaN and the threshold is {threshold}; NaN cannot be "
             "compared, and would be cut silently: did training diverge?"
         )
-    mask = magnitudes >= threshold
+    # The threshold is compared in the weights' type. Rounded downwards it is itself below the threshold: of
+    # bfloat16, one weight in a hundred would stay for it.
+    rounded = torch.tensor(threshold, dtype=magnitudes.dtype)
+    mask = magnitudes > rounded if float(rounded) < threshold else magnitudes >= rounded
     return mask if alive is None else mask & alive
 
 
@@ -167,7 +170,8 @@ def surviving_deviation(weight: Tensor, alive: Tensor | None = None) -> float:
     living = weight.detach() if alive is None else weight.detach()[alive]
     if living.numel() < 2:
         return 0.0
-    deviation = float(living.to(torch.float64).std(correction=0))
+    exact = torch.complex128 if living.is_complex() else torch.float64
+    deviation = float(living.to(exact).std(correction=0))
     if math.isnan(deviation):
         raise ConfigurationError(
             f"{int(living.isnan().count_nonzero()):,} weights are NaN and "

@@ -192,7 +192,9 @@ def leaves_zeros_alone(optimizer: Optimizer, factors: Factors) -> bool:
     if kind is torch.optim.SGD:
         return True
     if kind is torch.optim.Adam or kind is torch.optim.AdamW:
-        least = max((torch.finfo(weight.dtype).tiny for weight, _ in factors), default=0.0)
+        # Whole numbers have no gradient, and no step changes them.
+        types = [weight.dtype for weight, _ in factors if weight.is_floating_point() or weight.is_complex()]
+        least = max((torch.finfo(dtype).tiny for dtype in types), default=0.0)
         return all(float(group["eps"]) >= least for group in optimizer.param_groups)
     return False
 
