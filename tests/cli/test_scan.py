@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -47,6 +48,18 @@ def test_a_run_is_scanned_into_its_folder(tmp_path: Path, capsys: pytest.Capture
     assert content["subject"] == {"run": "tiny", "seed": 0, "network": "lenet-300-100", "data": "blobs"}
     assert main(["scan", "run", *GRID, "--quiet"]) == 0  # only read
     assert "points in" not in capsys.readouterr().out
+
+
+def test_a_run_on_other_data_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["run", str(recipe(tmp_path)), "--out", "run", "--quiet"]) == 0
+    other = replace(big_blobs(), train_images=big_blobs().train_images.flip(0))
+    monkeypatch.setattr("secateur.recipes.data.load_dataset", lambda *_: other)
+    said = refused(capsys, "scan", "run", *GRID)
+    assert "run is a run on other data: its fingerprint is" in said
+    assert "--weights run/dense.safetensors" in said
+    assert not Path("run/sensitivity.json").exists()
 
 
 def test_a_recipe_has_its_dense_network_trained_and_a_run_goes_on_from_it(

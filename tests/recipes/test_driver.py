@@ -312,6 +312,14 @@ def test_the_dropout_rule_lowers_the_rate(tmp_path: Path) -> None:
     assert not same(tensors(tmp_path / "ruled"), tensors(tmp_path / "kept"))
 
 
+@pytest.mark.parametrize("rounds", [1, 2])
+def test_a_gradual_cut_has_the_dropout_of_what_it_ends_with(tmp_path: Path, rounds: int) -> None:
+    cut = {"kind": "density", "density": 0.25}
+    growing = plan(dropout=0.5, cut=cut, rounds=rounds, sweep=False, gradual={"until": 0.5, "every": 3})
+    ruled = run(tmp_path, the_plan=growing).record["dropout"]
+    assert ruled["dropout1"] == pytest.approx(0.5 * math.sqrt(0.25))
+
+
 def test_frozen_phases_train_what_they_say(tmp_path: Path) -> None:
     run(tmp_path, Conv, plan(rounds=1, retrain=[phase(2, only=["fc*"])], sweep=False))
     dense, pruned, masks = (tensors(tmp_path, name) for name in ("dense", "pruned", "masks"))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -210,6 +211,34 @@ def test_a_folder_of_another_seed_plan_or_task_is_refused(tmp_path: Path) -> Non
         run(tmp_path, the_plan=plan(rounds=3))
     with pytest.raises(CheckpointError, match=r"data\.fingerprint is .* there and .* here"):
         train_prune_retrain(Dense, replace(TASK, train=TASK.train[1:]), plan(), tmp_path)
+
+
+class Changing(Dense):
+    squash: Callable[[Tensor], Tensor] = staticmethod(torch.relu)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(self.squash(x))
+
+
+def test_a_network_whose_forward_was_changed_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(tmp_path, Changing)
+    assert run(tmp_path, Changing).record == first.record
+    monkeypatch.setattr(Changing, "squash", staticmethod(torch.sigmoid))
+    for finished in (True, False):
+        if not finished:
+            (tmp_path / "result.json").unlink()
+        with pytest.raises(CheckpointError, match=r"another run: the untrained network gives .*its forward"):
+            run(tmp_path, Changing)
+
+
+def test_a_folder_that_does_not_know_outputs_is_taken_up(tmp_path: Path) -> None:
+    first = run(tmp_path)
+    about = json.loads((tmp_path / "run.json").read_text())
+    assert len(about["network"].pop("outputs")) == 2 * 4
+    (tmp_path / "run.json").write_text(json.dumps(about))
+    assert run(tmp_path).record == first.record
 
 
 @pytest.mark.parametrize("name", ["dense.pt", "round-01.partial.pt"])

@@ -94,6 +94,17 @@ def test_a_stage_that_trained_is_judged_by_statistics_of_what_it_became(tmp_path
         torch.testing.assert_close(tensor, kept[name], msg=name)
 
 
+def test_validation_errors_on_record_are_of_the_networks_that_are_kept(tmp_path: Path) -> None:
+    record = run(tmp_path, Normalised, plan(rounds=1, dense=[phase(2)], retrain=[phase(1)])).record
+    for point, stage in zip(record["curve"], ("dense", "round-01"), strict=True):
+        kept = load_checkpoint(tmp_path / "stages" / f"{stage}.pt")
+        model = Normalised()
+        model.load_state_dict(kept["model"])
+        found = evaluate(model, TASK.validation())
+        assert point["validation_error"] == kept["history"][-1]["validation_error"] == found.error
+        assert kept["history"][-1]["validation_loss"] == pytest.approx(found.loss, rel=1e-5)
+
+
 def test_a_search_keeps_its_cuts_with_new_statistics(tmp_path: Path) -> None:
     within = searching({"weights": 300}, search={"rounds": 1, "first": 0.0, "trial": 0})
     run(tmp_path, Normalised, within)

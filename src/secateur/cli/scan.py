@@ -264,6 +264,13 @@ def _run(folder: Path, arguments: argparse.Namespace) -> Subject:
     if recorded is None:
         raise CheckpointError(_UNKNOWN.format(folder / "run.json"))
     task = load_task(choice, arguments.data, arguments.workers)
+    trained_on = identity.get("data", {}).get("fingerprint")
+    if trained_on not in (None, task.fingerprint):
+        raise ConfigurationError(
+            f"{folder} is a run on other data: its fingerprint is {trained_on}, that of {task.source} "
+            f"{task.fingerprint}. Give the run's own data with --data; on any other, scan the network alone: "
+            f"--weights {folder / 'dense.safetensors'}"
+        )
     record = {"run": identity["name"], "seed": identity["seed"]}
     return Subject(recorded[0], _dense(folder), task, folder, record)
 

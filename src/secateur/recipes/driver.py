@@ -9,7 +9,7 @@ from typing import Any
 
 from secateur.errors import ConfigurationError, InterruptedRunError
 from secateur.recipes.fitting import check_arguments, check_fits, fresh_network
-from secateur.recipes.identity import agreed, describe, describe_network
+from secateur.recipes.identity import OUTPUTS, agreed, describe, describe_network, untrained_outputs
 from secateur.recipes.plan import Plan
 from secateur.recipes.price import Timer, program_milliseconds
 from secateur.recipes.result import RunResult, conclude
@@ -162,10 +162,13 @@ def _opened(
     network = fresh_network(model)
     about = describe_network(network)  # as its function made it: the checks set rates of dropout
     check_fits(plan, network, task, seed, processes)
+    outputs = untrained_outputs(network, task.image_shape)
     structure = network.to("meta")  # without numbers, for what is kept to be checked against
     _check_processes(processes, task)
     count = processes.count
-    identity, digest = describe(about, task, plan, settings, seed=seed, name=name, processes=count)
+    identity, digest = describe(
+        {**about, OUTPUTS: outputs}, task, plan, settings, seed=seed, name=name, processes=count
+    )
     path = Path(run_dir) if run_dir is not None else Path("runs") / f"{name}-{digest}-seed{seed}"
     with processes.noticing():
         processes.check_alike(

@@ -12,15 +12,21 @@ import torch
 from torch import nn
 
 from secateur import __version__
+from secateur.pruning.channel_graph import zero_batch
+from secateur.pruning.modes import evaluating
 from secateur.recipes.plan import Plan
 from secateur.records import content_hash
+from secateur.training.seeding import generator, seeded
 from secateur.training.task import Task
 
+OUTPUTS = "outputs"
+_KEPT_OUTPUTS = 16
+_ROUNDING = 1e-3  # of the largest; a leaky slope of 0.01 for a relu changes more
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 def describe(
-    network: Mapping[str, str],
+    network: Mapping[str, Any],
     task: Task,
     plan: Plan,
     settings: Mapping[str, Any] | None,
@@ -32,7 +38,7 @@ def describe(
     """What a run is, and its configuration's name by content, which is the same for every seed.
 
     Args:
-        network: From `describe_network`.
+        network: From `describe_network`, with `untrained_outputs` as ``outputs``.
         task: What it is trained on.
         plan: What is done.
         settings: What else is on record.
@@ -47,10 +53,11 @@ def describe(
         "name": name,
         "plan": plan.model_dump(mode="json"),
         "settings": dict(settings or {}),
-        "network": dict(network),
+        "network": {key: value for key, value in network.items() if key != OUTPUTS},
     }
     identity = {
         **configuration,
+        "network": dict(network),
         "seed": seed,
         "data": {"source": task.source, "fingerprint": task.fingerprint},
         "threads": torch.get_num_threads(),
@@ -68,16 +75,19 @@ def agreed(identity: Mapping[str, Any]) -> dict[str, object]:
         identity: What a run is, from `describe`.
 
     Returns:
-        Values by place, ``plan.cut.density``, with versions; without what may differ: where the data lie, and
-        the number of threads.
+        Values by place, ``plan.cut.density``, with versions; without what may differ: where the data lie,
+        the number of threads, and the last bits of outputs.
 
     Example:
         >>> sorted(agreed({"seed": 0, "plan": {"rounds": 2}, "threads": 4}))
         ['plan.rounds', 'python', 'secateur', 'seed']
     """
     found = dict(_places(identity, ""))
-    for own in ("threads", "data.source"):
-        found.pop(own, None)
+    found = {
+        place: value
+        for place, value in found.items()
+        if place not in ("threads", "data.source") and not place.startswith(f"network.{OUTPUTS}")
+    }
     return found | {"secateur": __version__, "python": platform.python_version()}
 
 
@@ -90,6 +100,54 @@ def _places(value: object, where: str) -> Iterator[tuple[str, object]]:
             yield from _places(part, f"{where}.{number}")
     else:
         yield where, value
+
+
+@torch.no_grad()
+def untrained_outputs(network: nn.Module, image_shape: tuple[int, ...]) -> list[float]:
+    """The first few outputs of an untrained network for fixed images of noise: what its ``forward`` is.
+
+    Structure and weights do not tell whether ``forward`` calls relu or sigmoid between the layers.
+
+    Args:
+        network: As its function made it; left as it was.
+        image_shape: The shape of one image.
+
+    Returns:
+        Sixteen numbers at most; none where they are not finite.
+
+    Example:
+        >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
+        <...>
+        >>> len(untrained_outputs(nn.Linear(3, 2), (3,)))
+        4
+    """
+    like = zero_batch(network, image_shape)
+    images = torch.randn(like.shape, generator=generator(0, "images of noise")).to(like)
+    with evaluating(network), seeded(0, "outputs for noise"):
+        outputs = network(images).detach().float().flatten()[:_KEPT_OUTPUTS]
+    return [float(each) for each in outputs] if bool(outputs.isfinite().all()) else []
+
+
+def are_alike(some: Sequence[float], others: Sequence[float]) -> bool:
+    """Whether outputs are those of one network, but for rounding on another machine.
+
+    Args:
+        some: From `untrained_outputs`.
+        others: The same, at another time.
+
+    Returns:
+        True also where one of them is not known.
+
+    Example:
+        >>> are_alike([1.0, -2.0], [1.0001, -2.0]), are_alike([1.0, -2.0], [1.0, -1.9])
+        (True, False)
+    """
+    if not some or not others:
+        return True
+    most = max(abs(each) for each in (*some, *others))
+    return len(some) == len(others) and all(
+        abs(one - other) <= _ROUNDING * most for one, other in zip(some, others, strict=True)
+    )
 
 
 def describe_network(network: nn.Module) -> dict[str, str]:

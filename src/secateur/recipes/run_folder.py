@@ -14,11 +14,13 @@ from torch import Tensor
 
 from secateur.errors import CheckpointError
 from secateur.pruning.masks import Masks
+from secateur.recipes.identity import OUTPUTS, are_alike
 from secateur.storage import refused, write_atomically, write_json
 from secateur.training.checkpoint import check_checkpoint, load_checkpoint, save_checkpoint
 
 _SURROUNDINGS = ("threads", "torch")
 _INITIAL = "network.initial_weights"
+_OUTPUTS = f"network.{OUTPUTS}"
 _SHOWN = 120  # characters of a value in a message
 
 
@@ -165,7 +167,13 @@ class RunFolder:
         self._compare(found, json.loads(json.dumps(identity)))
 
     def _compare(self, found: Any, wanted: Any) -> None:
+        theirs, ours = _take_outputs(found), _take_outputs(wanted)
         differing = _differences(found, wanted)
+        if not are_alike(theirs, ours):
+            differing[_OUTPUTS] = (
+                f"the untrained network gives {_short(theirs)} there and {_short(ours)} here (its forward, "
+                "or what that calls, was changed since)"
+            )
         # Where the data come from is for the record; their fingerprint says what they are.
         differing.pop("data.source", None)
         if differing.pop("processes", None):
@@ -173,7 +181,7 @@ class RunFolder:
             differing.pop("threads", None)
         surroundings = {where: said for where, said in differing.items() if where in _SURROUNDINGS}
         if "torch" in surroundings:  # another torch may draw other untrained weights for the same network
-            surroundings |= {where: said for where, said in differing.items() if where == _INITIAL}
+            surroundings |= {where: differing[where] for where in (_INITIAL, _OUTPUTS) if where in differing}
         if (self.path / "result.json").exists():  # what is finished is only read
             differing = {where: said for where, said in differing.items() if where not in surroundings}
         if not differing:
@@ -231,6 +239,13 @@ def _lock(folder: Path) -> FileLock:
     except OSError as error:
         raise refused(folder, error) from error
     return lock
+
+
+def _take_outputs(identity: Any) -> list[float]:
+    """Take them out, since they are compared with a tolerance; none in the folder of an older version."""
+    network = identity.get("network") if isinstance(identity, dict) else None
+    outputs = network.pop(OUTPUTS, []) if isinstance(network, dict) else []
+    return outputs if isinstance(outputs, list) else []
 
 
 def _differences(found: Any, wanted: Any, where: str = "") -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import gc
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, final
@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from secateur.pruning.compaction import compact, expand_into
+from secateur.pruning.criteria import compute_masks
 from secateur.pruning.default import weights_to_prune
 from secateur.pruning.gradual import Gradual
 from secateur.pruning.layers import aliases, prunable_weights
@@ -201,13 +202,19 @@ class Stages:
         model, pruner = self._taken_up(before)
         target = self._reachable(number / plan.rounds, model, pruner)
         if plan.gradual is None:
-            weights = weights_to_prune(model, None, plan.exclude or None)
-            cut_in_turn(pruner, weights, target.criterion, aliases(prunable_weights(model)), plan.turns, turn)
+            names = aliases(prunable_weights(model))
+            cut_in_turn(pruner, self._weights_of(model), target.criterion, names, plan.turns, turn)
         dead = self._sweep(pruner)
         self._choose_survivors(model, pruner, number)
         if plan.gradual is None:
             self._reestimate_after_cut(name, model)
-        rates = follow_dropout_rule(model, pruner.masks, plan, self.task.image_shape)
+        ruling = pruner.masks
+        if plan.gradual is not None:
+            # What the cut ends with, as the weights are now: the rates stay as they are while it grows, and a
+            # stage that is taken up again sets the same.
+            names = aliases(prunable_weights(model))
+            ruling = compute_masks(self._weights_of(model), target.criterion, pruner.masks, names)
+        rates = follow_dropout_rule(model, ruling, plan, self.task.image_shape)
         records = self._retrain(name, number, model, pruner, phases)
         if plan.gradual is not None:
             dead = self._sweep(pruner)
@@ -224,6 +231,9 @@ class Stages:
         pruner = self._pruner(model)
         pruner.restrict(before.masks)
         return model, pruner
+
+    def _weights_of(self, model: nn.Module) -> Mapping[str, nn.Parameter]:
+        return weights_to_prune(model, None, self.plan.exclude or None)
 
     def _pruner(self, model: nn.Module) -> Pruner:
         return Pruner(model, exclude=self.plan.exclude or None, on_cut=self.folder.processes.check_masks)
@@ -323,6 +333,10 @@ class Stages:
             # A running mean trails the weights by a dozen steps: after little training it describes another
             # network. The dense one gets the same, or the comparison would not be fair.
             self._reestimate(stage, model)
+        if records and trial_on is None and has_statistics(model):
+            # The last epoch was measured before; what is kept, and on record, is the network as it is now.
+            check = evaluate_together(model, self.task.validation, self.folder.processes)
+            records[-1] = replace(records[-1], validation_loss=check.loss, validation_error=check.error)
         return records
 
     def _reachable(self, progress: float, model: nn.Module, pruner: Pruner) -> Reachable:
