@@ -28,6 +28,40 @@ def test_writes_whole_files_with_ordinary_rights_and_nothing_beside(tmp_path: Pa
     assert stat.S_IMODE((tmp_path / "deep" / "a.bin").stat().st_mode) == 0o666 & ~mask
 
 
+def test_a_link_stays_a_link_and_what_it_names_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there" / "a.bin").write_bytes(b"old")
+    link = tmp_path / "link.bin"
+    link.symlink_to(tmp_path / "there" / "a.bin")
+    write_atomically(link, lambda file: file.write(b"new"))
+    assert link.is_symlink()
+    assert (tmp_path / "there" / "a.bin").read_bytes() == b"new"
+    assert _files(tmp_path / "there") == ["a.bin"]
+
+
+def test_a_pipe_is_written_to_and_stays_one(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    write_atomically(pipe, lambda file: file.write(b"through"))
+    assert os.read(reader, 100) == b"through"
+    os.close(reader)
+    assert stat.S_ISFIFO(pipe.stat().st_mode)
+    assert _files(tmp_path) == ["pipe"]
+
+
+def test_the_null_device_is_written_to_and_stays_one() -> None:
+    write_atomically(Path(os.devnull), lambda file: file.write(b"gone"))
+    assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
+
+
+def test_a_folder_is_no_file(tmp_path: Path) -> None:
+    (tmp_path / "runs").mkdir()
+    with pytest.raises(StorageError, match=r"runs: Is a directory.*give the name of a file in it"):
+        write_atomically(tmp_path / "runs", lambda file: file.write(b"new"))
+    assert _files(tmp_path) == ["runs"]
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_what_was_there_stays_when_writing_breaks_off(tmp_path: Path, error: type[BaseException]) -> None:
     path = tmp_path / "a.bin"

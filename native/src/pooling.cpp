@@ -16,12 +16,25 @@ std::vector<float> window_counts(std::int64_t out, std::int64_t in, std::int64_t
   const std::int64_t high = count_padding ? in + after : in;
   std::vector<float> counts(static_cast<std::size_t>(out), 0.0f);
   for (std::int64_t o = 0; o < out; ++o) {
-    for (std::int64_t k = 0; k < kernel; ++k) {
-      const std::int64_t i = o * stride - before + k * dilation;
-      if (low <= i && i < high) counts[static_cast<std::size_t>(o)] += 1.0f;
-    }
+    const std::int64_t start = o * stride - before;
+    const std::int64_t first = start < low ? ceil_div(low - start, dilation) : 0;
+    const std::int64_t end = start < high ? std::min(kernel, ceil_div(high - start, dilation)) : 0;
+    counts[static_cast<std::size_t>(o)] = static_cast<float>(std::max<std::int64_t>(end - first, 0));
   }
   return counts;
+}
+
+// A pool whose kernel is not wider than what its windows can meet: a file may say 2^30, most of it padding, and every
+// number of it would be gone through. What is left out lies left or right of the source for each window.
+PoolShape trimmed(const PoolShape& shape) {
+  PoolShape s = shape;
+  const std::int64_t last_start = (s.out_width - 1) * s.stride_width - s.pad_left;
+  const std::int64_t left = last_start < 0 ? -last_start / s.dilation_width : 0;
+  const std::int64_t end = std::min(s.kernel_width, ceil_div(s.in_width + s.pad_left, s.dilation_width));
+  if (left == 0 && end == s.kernel_width) return s;
+  s.kernel_width = end - left;
+  s.pad_left -= left * s.dilation_width;
+  return s;
 }
 
 // A block of rows of scratch stays in the first cache.
@@ -36,15 +49,16 @@ class Pool2d final : public Step {
         kind_(kind),
         source_(source),
         output_(output),
-        s_(shape),
+        s_(trimmed(shape)),
         rows_(shape.images * shape.channels * shape.out_height),
-        items_(item_count(rows_, shape.kernel_height * shape.in_width + shape.kernel_width * shape.out_width, GRAIN)),
+        items_(item_count(rows_, std::min(s_.kernel_height, s_.in_height) * s_.in_width + s_.kernel_width * s_.out_width,
+                          GRAIN)),
         even_rows_(windows_tile(shape.in_height, shape.out_height, shape.kernel_height, shape.stride_height,
                                 shape.dilation_height, shape.pad_top)),
-        even_columns_(windows_tile(shape.in_width, shape.out_width, shape.kernel_width, shape.stride_width,
-                                   shape.dilation_width, shape.pad_left)),
-        pitch_(std::max(shape.pad_left + shape.in_width,
-                        (shape.out_width - 1) * shape.stride_width + (shape.kernel_width - 1) * shape.dilation_width + 1)),
+        even_columns_(
+            windows_tile(s_.in_width, s_.out_width, s_.kernel_width, s_.stride_width, s_.dilation_width, s_.pad_left)),
+        pitch_(std::max(s_.pad_left + s_.in_width,
+                        (s_.out_width - 1) * s_.stride_width + (s_.kernel_width - 1) * s_.dilation_width + 1)),
         block_(std::max<std::int64_t>(BLOCK / pitch_, 1)) {
     if (kind == PoolKind::max) return;
     row_counts_ = window_counts(shape.out_height, shape.in_height, shape.kernel_height, shape.stride_height,

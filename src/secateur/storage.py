@@ -23,7 +23,8 @@ def write_atomically(path: Path, write: Callable[[ByteSink], object]) -> None:
     """Write a file under another name and move it into place when it is whole and on the disk.
 
     Args:
-        path: Where the file shall be. What is there stays until the new one is complete.
+        path: Where the file shall be. What is there stays until the new one is complete; a link stays a link,
+            and a device or a pipe is written to as it is.
         write: Writes the content to the open file it is given.
 
     Raises:
@@ -37,17 +38,23 @@ def write_atomically(path: Path, write: Callable[[ByteSink], object]) -> None:
     """
     temporary: Path | None = None
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        target = Path(os.path.realpath(path))
+        if target.exists() and not target.is_file() and not target.is_dir():
+            # Moved into place, a file would put an end to /dev/null.
+            with target.open("wb") as device:
+                write(device)
+            return
+        target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
-            dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
+            dir=target.parent, prefix=f".{target.name}.", suffix=".tmp", delete=False
         ) as file:
             temporary = Path(file.name)
             write(file)
             file.flush()
             os.fchmod(file.fileno(), _ordinary_mode())
             os.fsync(file.fileno())
-        temporary.replace(path)
-        _sync_folder(path.parent)
+        temporary.replace(target)
+        _sync_folder(target.parent)
     except OSError as error:
         raise refused(path, error) from error
     finally:
@@ -80,9 +87,11 @@ def refused(path: Path, error: OSError) -> StorageError:
     Returns:
         The error, to be raised.
     """
+    advice = "Free some space or choose another folder, and run the same command again"
+    if isinstance(error, IsADirectoryError):
+        advice = "It is a folder: give the name of a file in it"
     return StorageError(
-        f"cannot write {path}: {error.strerror or error}; what was finished before is untouched. "
-        "Free some space or choose another folder, and run the same command again"
+        f"cannot write {path}: {error.strerror or error}; what was finished before is untouched. {advice}"
     )
 
 

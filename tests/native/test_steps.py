@@ -115,6 +115,8 @@ POOLS = [
     {"kernel": (3, 2), "strides": (1, 3), "pads": (1, 0), "pads_end": (0, 1)},
     {"kernel": (3, 3), "strides": (2, 2), "dilations": (2, 2), "pads": (2, 2), "pads_end": (2, 2)},
     {"kernel": (1, 5), "strides": (1, 2), "pads": (0, 2), "pads_end": (0, 2)},
+    {"kernel": (1, 40), "strides": (1, 3), "pads": (0, 30), "pads_end": (0, 35)},
+    {"kernel": (2, 30), "strides": (1, 4), "pads": (0, 50), "pads_end": (0, 50), "dilations": (1, 3)},
 ]
 
 
@@ -158,6 +160,38 @@ def test_pool(
     shape = (out[0], out[1])
     expected = pooled(x, name, p, shape, count)
     np.testing.assert_array_equal(run(build, [x], expected.shape, isa), expected)
+
+
+@isas
+@pytest.mark.parametrize("kind", ["max", "average", "average, padding counted"])
+def test_a_kernel_that_is_mostly_padding_takes_no_time(isa: str, kind: str) -> None:
+    x, kernel, pad = integers((1, 2, 4, 6)), 1 << 29, 1 << 28
+    count = kind.endswith("counted")
+
+    def build(program: _native.Program) -> None:
+        program.pool(
+            kind.partition(",")[0],
+            INPUT,
+            OUTPUT,
+            1,
+            2,
+            4,
+            6,
+            1,
+            1,
+            (kernel, kernel),
+            (1, 1),
+            (pad, pad),
+            (1, 1),
+            count,
+            (pad, pad),
+        )
+
+    found = run(build, [x], (1, 2, 1, 1), isa)
+    expected = x.max(axis=(2, 3), keepdims=True)
+    if kind != "max":
+        expected = x.sum(axis=(2, 3), keepdims=True) / np.float32(float(kernel) ** 2 if count else 24)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 @isas

@@ -15,11 +15,12 @@ import torch
 
 from secateur import _native
 from secateur.errors import ConfigurationError, FormatError, InputError
-from secateur.format.graph import Batch, Graph, Linear, Reduce, Value
+from secateur.format.graph import Batch, Graph, Linear, LocalResponseNorm, Reduce, Softmax, Value
 from secateur.format.layouts import VALUE_DTYPES, Bitmask, Gap8, Order
 from secateur.format.model import KernelChoice, Model
 from secateur.format.packing import pack, unpack
 from secateur.format.values import round_values
+from secateur.format.writer import write_model
 from secateur.runtime.kernels import best_isa
 from secateur.runtime.load import load
 from secateur.runtime.program import Program
@@ -379,3 +380,34 @@ def test_the_density_of_what_is_not_there_is_refused() -> None:
     program = Program(two_layers())
     with pytest.raises(ConfigurationError, match="weight 'nope' is not in this program; expected one of "):
         program.density("nope")
+
+
+@pytest.mark.parametrize("batch", [2**31, 10**20])
+def test_a_batch_beyond_all_sizes(batch: int) -> None:
+    with pytest.raises(ConfigurationError, match=rf"batch must be at most 2147483647, found {batch}"):
+        Program(two_layers()).bind(batch)
+
+
+def test_a_batch_that_the_core_cannot_take(tmp_path: Path) -> None:
+    values = (Value("x", (Batch(), 1 << 20)), Value("y", (Batch(), 1 << 20)))
+    graph = Graph(("x",), ("y",), values, (), (Softmax("softmax", "x", "y", 1),))
+    program = Program(Model(graph, {}, {}))
+    with pytest.raises(ConfigurationError, match=r"cannot be run at batch 2147483647: .*a smaller batch"):
+        program.bind(2**31 - 1)
+    program.save(tmp_path / "a.secateur")
+    with pytest.raises(ConfigurationError, match="cannot be run at batch 2147483647"):
+        load(tmp_path / "a.secateur", batch=2**31 - 1)
+
+
+def test_what_only_the_core_refuses_names_the_file(tmp_path: Path) -> None:
+    graph = Graph(
+        inputs=("x",),
+        outputs=("y",),
+        values=(Value("x", (Batch(), 1, 4, 4)), Value("y", (Batch(), 1, 4, 4))),
+        constants=(),
+        nodes=(LocalResponseNorm("norm", "x", "y", size=65537, alpha=1e-4, beta=0.75, k=1.0),),
+    )
+    path = tmp_path / "a.secateur"
+    write_model(path, Model(graph, {}, {}))
+    with pytest.raises(FormatError, match=r"a\.secateur: the network cannot be run: .* a local response is"):
+        load(path)

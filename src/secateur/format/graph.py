@@ -325,7 +325,10 @@ class Reduce:
 @final
 @dataclass(frozen=True)
 class Gather:
-    """``x`` at int64 indices along an axis, as numpy.take does; a negative index counts from the end."""
+    """``x`` at int64 indices along an axis; a negative index counts from the end, and one beyond it is NaN.
+
+    Indices that are inputs are checked at every call, as numpy.take does.
+    """
 
     name: str
     source: str

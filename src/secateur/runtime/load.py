@@ -47,9 +47,9 @@ def load(
     model = read_model(Path(path), validate=_left_to_the_core)
     try:
         program = Program(model, threads=threads, kernels=kernels)
+        program.bind(batch)
     except FormatError as error:
         raise FormatError(f"{path}: {error}") from error
-    program.bind(batch)
     _forget_pages(model)
     return program
 

@@ -14,17 +14,20 @@ from typing import Any, final
 
 import numpy as np
 
-from secateur.errors import ConfigurationError, InputError
+from secateur.errors import ConfigurationError, FormatError, InputError, SecateurError
 from secateur.format.graph import Convolution, Graph, Linear, Value, resolve
 from secateur.format.model import Model
+from secateur.format.structure import BATCHES
 from secateur.format.writer import write_model
 from secateur.runtime.arrays import DTYPES, batch_of, input_arrays, like, shape_text
 from secateur.runtime.building import Builder
 from secateur.runtime.choosing import Fixed, chooser, fixed_kernels, nearest
+from secateur.runtime.indices import check_indices, looked_up
 from secateur.runtime.kernels import KnownCalls, NativeProgram, best_isa
 from secateur.runtime.weights import bound_weight
 
 _MOST_THREADS = 2**31 - 1
+_LARGEST_BATCH = 2**31 - 1
 _BATCHES_KEPT = 16  # packed weights and memory of each
 
 
@@ -89,6 +92,7 @@ class Program:
         self._weights = {name: bound_weight(name, weight) for name, weight in model.weights.items()}
         self._inputs = _named(model.graph, model.graph.inputs)
         self._outputs = _named(model.graph, model.graph.outputs)
+        self._looked_up = looked_up(model)
         self._bound: dict[int, Bound] = {}
         self._used: dict[int, int] = {}
         self._turns = itertools.count()
@@ -204,7 +208,8 @@ class Program:
             The output, or a tuple of them where there are several: torch tensors if any input was one.
 
         Raises:
-            InputError: The number, a type or a shape of the inputs is not what the network takes.
+            InputError: The number, a type or a shape of the inputs is not what the network takes, or an index
+                is outside what it is looked up in.
             ConfigurationError: Threads < 1.
         """
         count = self._threads if threads is None else checked_threads(threads)
@@ -216,6 +221,7 @@ class Program:
                 return result
         arrays = input_arrays(inputs, self._inputs)
         batch = batch_of(arrays, self._inputs)
+        check_indices(arrays, self._inputs, self._looked_up, batch)
         results = [np.empty(resolve(value.shape, batch), DTYPES[value.dtype]) for value in self._outputs]
         if batch == 0 and any(result.size for result in results):
             raise InputError("an empty batch: an output is over the whole batch; expected one at least")
@@ -233,8 +239,9 @@ class Program:
         """The native program for a batch size, built when it is first asked for.
 
         Raises:
-            ConfigurationError: The batch size is below 1, or a kernel that was asked for cannot run its
-                layer.
+            ConfigurationError: The batch size is below 1 or too large for the core, or a kernel that was
+                asked for cannot run its layer.
+            FormatError: The network breaks a rule of the file format that only the core checks.
         """
         found = self._bound.get(batch)
         if found is not None:  # without the lock: others may be building
@@ -244,10 +251,20 @@ class Program:
             batch = index(batch)
         except TypeError as error:
             raise ConfigurationError(f"batch must be a whole number, found {batch!r}") from error
-        if batch < 1:
-            raise ConfigurationError(f"batch must be at least 1, found {batch}")
+        if not 1 <= batch <= _LARGEST_BATCH:
+            expected = "at least 1" if batch < 1 else f"at most {_LARGEST_BATCH}"
+            raise ConfigurationError(f"batch must be {expected}, found {batch}")
         with self._lock:
-            found = self._bound.get(batch) or self._build(batch)
+            try:
+                found = self._bound.get(batch) or self._build(batch)
+            except SecateurError:
+                raise
+            except ValueError as error:  # of the core, whose sizes have limits
+                if batch <= max(BATCHES):  # at these the file's own shapes are checked
+                    raise FormatError(f"the network cannot be run: {error}") from error
+                raise ConfigurationError(
+                    f"the network cannot be run at batch {batch}: {error}; expected a smaller batch"
+                ) from error
             self._used[batch] = next(self._turns)
             self._bound[batch] = found
             if len(self._bound) > _BATCHES_KEPT:
