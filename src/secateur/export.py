@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from secateur.errors import CheckpointError, ConfigurationError
 from secateur.networks import NETWORKS
+from secateur.recipes.identity import are_alike, outputs_for_noise
 from secateur.recipes.model import NetworkChoice, recorded_choice
 from secateur.recipes.result import read_result
 from secateur.training.checkpoint import Translate, fitted, load_into, read_state
@@ -47,7 +48,8 @@ def network_of_run(folder: Path, *, dense: bool = False) -> TrainedNetwork:
         The network.
 
     Raises:
-        CheckpointError: The run is not finished or damaged, or does not say which network it trained.
+        CheckpointError: The run is not finished or damaged, does not say which network it trained, or that
+            network's ``forward`` was changed since.
         ConfigurationError: The function that made the network is not there any more.
     """
     result = read_result(folder)
@@ -58,8 +60,16 @@ def network_of_run(folder: Path, *, dense: bool = False) -> TrainedNetwork:
             "pruned.safetensors into your own network and use secateur.compile(network, example)"
         )
     choice, shape = recorded
-    path = folder / ("dense.safetensors" if dense else "pruned.safetensors")
-    return TrainedNetwork(_filled(choice, path), _example(shape), str(result.record["name"]))
+    which = "dense" if dense else "pruned"
+    network = _filled(choice, folder / f"{which}.safetensors")
+    expected = result.record.get("outputs", {}).get(which, [])  # none in the result of an older version
+    if not are_alike(outputs_for_noise(network, shape), expected):
+        raise CheckpointError(
+            f"{choice.model} makes a network now that computes something else with the weights of {folder} "
+            "than the one that was trained and tested did: its forward, or what that calls, was changed "
+            "since. Export with the code of that time, or train anew"
+        )
+    return TrainedNetwork(network, _example(shape), str(result.record["name"]))
 
 
 def network_of_weights(path: Path, network: str) -> TrainedNetwork:

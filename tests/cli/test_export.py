@@ -18,8 +18,9 @@ from safetensors.torch import save_file
 import secateur as sc
 from secateur.cli.main import main
 from secateur.cli.shipping import ship
-from secateur.export import network_of_weights
-from secateur.networks import build_network
+from secateur.errors import CheckpointError
+from secateur.export import network_of_run, network_of_weights
+from secateur.networks import LeNet300100, build_network
 from secateur.training.checkpoint import load_weights
 from tests.cli.test_main import big_blobs, recipe
 
@@ -57,6 +58,24 @@ def test_a_run_is_exported_and_described(
         assert word in said
     assert main(["info", str(run_folder)]) == 0
     assert "fewer" in capsys.readouterr().out
+
+
+def test_a_run_whose_network_computes_something_else_now_is_not_exported(
+    run_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    words = ["export", str(run_folder), "-o", str(tmp_path / "a.secateur"), "--no-measure"]
+    assert main(words) == 0
+    (tmp_path / "a.secateur").unlink()
+    plain = LeNet300100.forward
+    monkeypatch.setattr(LeNet300100, "forward", lambda self, x: torch.sigmoid(plain(self, x)))
+    capsys.readouterr()
+    assert "its forward, or what that calls, was changed since" in refusal(capsys, *words)
+    with pytest.raises(CheckpointError, match="computes something else"):
+        network_of_run(run_folder, dense=True)
+    assert not (tmp_path / "a.secateur").exists()
 
 
 def test_a_run_is_exported_as_onnx_and_that_again(run_folder: Path, tmp_path: Path) -> None:

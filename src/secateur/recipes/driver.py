@@ -9,7 +9,7 @@ from typing import Any
 
 from secateur.errors import ConfigurationError, InterruptedRunError
 from secateur.recipes.fitting import check_arguments, check_fits, fresh_network
-from secateur.recipes.identity import OUTPUTS, agreed, describe, describe_network, untrained_outputs
+from secateur.recipes.identity import OUTPUTS, agreed, describe, describe_network, outputs_for_noise
 from secateur.recipes.plan import Plan
 from secateur.recipes.price import Timer, program_milliseconds
 from secateur.recipes.result import RunResult, conclude
@@ -162,7 +162,7 @@ def _opened(
     network = fresh_network(model)
     about = describe_network(network)  # as its function made it: the checks set rates of dropout
     check_fits(plan, network, task, seed, processes)
-    outputs = untrained_outputs(network, task.image_shape)
+    outputs = outputs_for_noise(network, task.image_shape)
     structure = network.to("meta")  # without numbers, for what is kept to be checked against
     _check_processes(processes, task)
     count = processes.count

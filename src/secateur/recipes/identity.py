@@ -38,7 +38,7 @@ def describe(
     """What a run is, and its configuration's name by content, which is the same for every seed.
 
     Args:
-        network: From `describe_network`, with `untrained_outputs` as ``outputs``.
+        network: From `describe_network`, with `outputs_for_noise` as ``outputs``.
         task: What it is trained on.
         plan: What is done.
         settings: What else is on record.
@@ -103,13 +103,13 @@ def _places(value: object, where: str) -> Iterator[tuple[str, object]]:
 
 
 @torch.no_grad()
-def untrained_outputs(network: nn.Module, image_shape: tuple[int, ...]) -> list[float]:
-    """The first few outputs of an untrained network for fixed images of noise: what its ``forward`` is.
+def outputs_for_noise(network: nn.Module, image_shape: tuple[int, ...]) -> list[float]:
+    """The first few outputs of a network for fixed images of noise: what its ``forward`` is.
 
     Structure and weights do not tell whether ``forward`` calls relu or sigmoid between the layers.
 
     Args:
-        network: As its function made it; left as it was.
+        network: Left as it was.
         image_shape: The shape of one image.
 
     Returns:
@@ -118,7 +118,7 @@ def untrained_outputs(network: nn.Module, image_shape: tuple[int, ...]) -> list[
     Example:
         >>> torch.manual_seed(0)  # doctest: +ELLIPSIS
         <...>
-        >>> len(untrained_outputs(nn.Linear(3, 2), (3,)))
+        >>> len(outputs_for_noise(nn.Linear(3, 2), (3,)))
         4
     """
     like = zero_batch(network, image_shape)
@@ -132,7 +132,7 @@ def are_alike(some: Sequence[float], others: Sequence[float]) -> bool:
     """Whether outputs are those of one network, but for rounding on another machine.
 
     Args:
-        some: From `untrained_outputs`.
+        some: From `outputs_for_noise`.
         others: The same, at another time.
 
     Returns:

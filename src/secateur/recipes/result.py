@@ -21,6 +21,7 @@ from secateur.analysis.significance import (
 )
 from secateur.errors import CheckpointError
 from secateur.pruning.layers import select_weights
+from secateur.recipes.identity import outputs_for_noise
 from secateur.recipes.layers import table
 from secateur.recipes.run_folder import StageState
 from secateur.recipes.search import Found
@@ -163,6 +164,7 @@ def _record(
     pruned = states[-1]
     weights = sum(weight.numel() for weight in select_weights(model).values())
     layers, total, notes = table(model, task, pruned)
+    outer = {"dense": states[0], "pruned": pruned}
     difference = paired_difference(tests[0].wrong.numpy(), tests[-1].wrong.numpy())
     record = {
         "format": FORMAT,
@@ -181,6 +183,7 @@ def _record(
             "difference_interval": _pair(difference.interval),
             "test_images": task.test_count,
         },
+        "outputs": {name: _outputs(model, task, state) for name, state in outer.items()},
         "layers": layers,
         "total": total,
         "notes": notes,
@@ -216,6 +219,11 @@ def _write(
 def _test(model: nn.Module, task: Task, stage: StageState, processes: Processes) -> Evaluation:
     model.load_state_dict(dict(stage.mapped_anew().model))
     return evaluate_together(model, task.test, processes)
+
+
+def _outputs(model: nn.Module, task: Task, stage: StageState) -> list[float]:
+    model.load_state_dict(dict(stage.mapped_anew().model))
+    return outputs_for_noise(model, task.image_shape)
 
 
 def _write_networks(stages: Sequence[StageState], folder: Path, *, again: bool) -> None:
