@@ -70,7 +70,7 @@ def layer_costs(model: nn.Module, input_shape: tuple[int, ...]) -> tuple[LayerCo
     A linear layer costs outputs x inputs MACs, a convolution positions x outputs x (inputs / groups) x
     kernel, a transposed one the same over its input's positions (padding not taken off). A layer that is
     called twice counts its MACs twice and its weights once; a tied weight counts at the first layer that
-    uses it.
+    uses it. Attention and recurrent layers are no such layers, nor are the projections within them.
 
     A shadow of the model on PyTorch's meta device is what runs, so that nothing is computed, no weight is
     copied, and the model's mode, hooks and the random state stay as they are.
