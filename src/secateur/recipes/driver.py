@@ -157,7 +157,9 @@ def _opened(
     observer: Observer | None,
     save_every: float,
 ) -> Iterator[tuple[Stages, str]]:
-    check_arguments(model, task, plan, settings)
+    check_arguments(
+        model, task, plan, run_dir, seed=seed, name=name, settings=settings, save_every=save_every
+    )
     processes = join()
     network = fresh_network(model)
     about = describe_network(network)  # as its function made it: the checks set rates of dropout
