@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -236,9 +237,21 @@ def test_a_damaged_result_is_refused(tmp_path: Path) -> None:
         read_result(str(tmp_path))
     (tmp_path / "result.json").write_text('{"format"')
     with pytest.raises(
-        CheckpointError, match=r"result\.json is damaged .*remove it, and the run writes it again"
+        CheckpointError, match=r"result\.json is damaged .*remove it, and the same `secateur run` writes it"
     ):
         read_result(tmp_path)
     (tmp_path / "result.json").write_text('{"format": 0}')
     with pytest.raises(CheckpointError, match=r"not a result of this version of Secateur \(format 1\)"):
         read_result(tmp_path)
+
+
+def test_an_incomplete_result_is_refused_and_made_again_once_removed(tmp_path: Path) -> None:
+    record = run(tmp_path).record
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({key: value for key, value in record.items() if key != "dead_neurons"}))
+    said = r"result\.json is damaged or of another kind \(dead_neurons: Field required\); remove it"
+    for read in (read_result, run):
+        with pytest.raises(CheckpointError, match=said):
+            read(tmp_path)
+    path.unlink()
+    assert run(tmp_path).record["error"] == record["error"]

@@ -22,6 +22,7 @@ from secateur.analysis.significance import (
 from secateur.errors import CheckpointError
 from secateur.pruning.layers import select_weights
 from secateur.recipes.layers import table
+from secateur.recipes.record import FORMAT, read_record
 from secateur.recipes.run_folder import StageState
 from secateur.recipes.search import Found
 from secateur.recipes.shared_folder import SharedFolder
@@ -31,8 +32,6 @@ from secateur.training.checkpoint import save_weights
 from secateur.training.evaluation import Evaluation, evaluate_together
 from secateur.training.processes import Processes
 from secateur.training.task import Task
-
-FORMAT = 1
 
 
 @final
@@ -77,19 +76,11 @@ def read_result(folder: Path | str) -> RunResult:
         CheckpointError: The run is not finished, or its result is damaged.
     """
     folder = Path(folder)
-    path = folder / "result.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    record = read_record(folder)
+    if record is None:
         raise CheckpointError(
             f"{folder} holds no result.json: the run is not finished; start it again to continue"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is damaged ({error}); remove it, and the run writes it again"
-        ) from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a result of this version of Secateur (format {FORMAT})")
+        )
     return RunResult(folder, record)
 
 
