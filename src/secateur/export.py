@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from secateur.errors import CheckpointError, ConfigurationError
 from secateur.networks import NETWORKS
 from secateur.recipes.model import NetworkChoice, recorded_choice
-from secateur.recipes.result import read_result
+from secateur.recipes.result import read_network, read_result
 from secateur.training.checkpoint import Translate, fitted, load_into, read_state
 
 
@@ -58,8 +58,8 @@ def network_of_run(folder: Path, *, dense: bool = False) -> TrainedNetwork:
             "pruned.safetensors into your own network and use secateur.compile(network, example)"
         )
     choice, shape = recorded
-    path = folder / ("dense.safetensors" if dense else "pruned.safetensors")
-    return TrainedNetwork(_filled(choice, path), _example(shape), str(result.record["name"]))
+    state = read_network(folder, "dense" if dense else "pruned")
+    return TrainedNetwork(_filled(choice, state, folder), _example(shape), str(result.record["name"]))
 
 
 def network_of_weights(path: Path, network: str) -> TrainedNetwork:
@@ -76,13 +76,11 @@ def network_of_weights(path: Path, network: str) -> TrainedNetwork:
         CheckpointError: There is no such file, it is damaged, or it is of another network.
         ConfigurationError: There is no such network.
     """
-    return TrainedNetwork(
-        _filled(NetworkChoice(network), path), _example(NETWORKS[network].input_shape), network
-    )
+    module = _filled(NetworkChoice(network), read_state(path), path)
+    return TrainedNetwork(module, _example(NETWORKS[network].input_shape), network)
 
 
-def _filled(choice: NetworkChoice, path: Path) -> nn.Module:
-    state = read_state(path)
+def _filled(choice: NetworkChoice, state: Mapping[str, Tensor], source: Path) -> nn.Module:
     spec = NETWORKS.get(choice.model)
     translate, classes = None, None
     if spec is not None:
@@ -90,7 +88,7 @@ def _filled(choice: NetworkChoice, path: Path) -> nn.Module:
         with torch.device("meta"):  # names and shapes alone
             classes = _classes(spec.factory(), state, translate)
     module = choice.factory(classes)()
-    load_into(module, fitted(module, state, translate), str(path))
+    load_into(module, fitted(module, state, translate), str(source))
     return module.eval()
 
 

@@ -30,8 +30,9 @@ from secateur.recipes.driver import train_dense
 from secateur.recipes.fitting import check_outputs
 from secateur.recipes.model import NetworkChoice, choice_of, recorded_choice, run_settings
 from secateur.recipes.plan import Recipe
+from secateur.recipes.result import read_network
 from secateur.report.sensitivity import sensitivity_table
-from secateur.training.checkpoint import fitted, load_checkpoint, load_into, load_weights, read_state
+from secateur.training.checkpoint import fitted, load_checkpoint, load_into, read_state
 from secateur.training.task import Task, image_task
 
 _DATASET = "mnist"
@@ -270,7 +271,7 @@ def _run(folder: Path, arguments: argparse.Namespace) -> Subject:
 
 def _dense(folder: Path) -> Mapping[str, Tensor]:
     if (folder / "dense.safetensors").exists():
-        return load_weights(folder / "dense.safetensors")
+        return read_network(folder, "dense")
     if (folder / "stages" / "dense.pt").exists():  # a run that goes on
         state: Mapping[str, Tensor] = load_checkpoint(folder / "stages" / "dense.pt")["model"]
         return state

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -22,6 +21,7 @@ from secateur.recipes.dropout import ruled_dropouts, set_dropout
 from secateur.recipes.plan import NAME, Plan, Recipe
 from secateur.recipes.rehearsal import check_forward, check_training
 from secateur.recipes.turns import check_turns
+from secateur.training.checkpoint import same_bits
 from secateur.training.freezing import train_only
 from secateur.training.gradients import check_precision
 from secateur.training.phase import Phase
@@ -198,16 +198,10 @@ def _made(model: Callable[[], nn.Module]) -> nn.Module:
 def _first_difference(first: nn.Module, second: nn.Module) -> str | None:
     """The first parameter or buffer that two networks do not have alike, those that no file keeps as well."""
     own, other = (dict(chain(each.named_parameters(), each.named_buffers())) for each in (first, second))
-    names = dict.fromkeys((*own, *other))
-    return next((name for name in names if not _same_bits(own.get(name), other.get(name))), None)
-
-
-def _same_bits(one: Tensor | None, other: Tensor | None) -> bool:
-    if one is None or other is None or one.shape != other.shape or one.dtype != other.dtype:
-        return False
-    # As bytes: NaN, which a buffer may hold, is not equal to itself.
-    pairs = (each.detach().cpu().contiguous().flatten().view(torch.uint8) for each in (one, other))
-    return torch.equal(*pairs)
+    for name in dict.fromkeys((*own, *other)):
+        if name not in own or name not in other or not same_bits(own[name], other[name]):
+            return name
+    return None
 
 
 def _refuse_frozen(network: nn.Module) -> None:

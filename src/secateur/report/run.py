@@ -150,8 +150,7 @@ def _tensors(path: Path) -> Tensors:
         return {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is damaged or not a safetensors file ({error}); remove it, and the same `secateur run` "
-            "writes it again"
+            f"{path} is damaged or not a safetensors file ({error}); the same `secateur run` writes it again"
         ) from error
     return tensors
 
