@@ -17,6 +17,7 @@ from torch import Tensor
 
 from secateur.analysis.sensitivity import DENSITIES, LayerSensitivity, ScanObserver
 from secateur.analysis.sensitivity_file import scan_to_file
+from secateur.cli.ending import ending_in_order
 from secateur.cli.model import add_argument_of_model, parse_arguments
 from secateur.cli.progress import RunDisplay
 from secateur.cli.run import add_data_arguments, find_recipe
@@ -100,6 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing but the table")
 
 
+@ending_in_order()
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Carry the verb out."""
     if arguments.threads is not None:
