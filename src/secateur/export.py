@@ -15,7 +15,7 @@ from secateur.errors import CheckpointError, ConfigurationError
 from secateur.networks import NETWORKS
 from secateur.recipes.identity import are_alike, outputs_for_noise
 from secateur.recipes.model import NetworkChoice, recorded_choice
-from secateur.recipes.result import read_result
+from secateur.recipes.result import read_network, read_result
 from secateur.training.checkpoint import Translate, fitted, load_into, read_state
 
 
@@ -61,7 +61,7 @@ def network_of_run(folder: Path, *, dense: bool = False) -> TrainedNetwork:
         )
     choice, shape = recorded
     which = "dense" if dense else "pruned"
-    network = _filled(choice, folder / f"{which}.safetensors")
+    network = _filled(choice, read_network(folder, which), folder)
     expected = result.record.get("outputs", {}).get(which, [])  # none in the result of an older version
     if not are_alike(outputs_for_noise(network, shape), expected):
         raise CheckpointError(
@@ -86,13 +86,11 @@ def network_of_weights(path: Path, network: str) -> TrainedNetwork:
         CheckpointError: There is no such file, it is damaged, or it is of another network.
         ConfigurationError: There is no such network.
     """
-    return TrainedNetwork(
-        _filled(NetworkChoice(network), path), _example(NETWORKS[network].input_shape), network
-    )
+    module = _filled(NetworkChoice(network), read_state(path), path)
+    return TrainedNetwork(module, _example(NETWORKS[network].input_shape), network)
 
 
-def _filled(choice: NetworkChoice, path: Path) -> nn.Module:
-    state = read_state(path)
+def _filled(choice: NetworkChoice, state: Mapping[str, Tensor], source: Path) -> nn.Module:
     spec = NETWORKS.get(choice.model)
     translate, classes = None, None
     if spec is not None:
@@ -100,7 +98,7 @@ def _filled(choice: NetworkChoice, path: Path) -> nn.Module:
         with torch.device("meta"):  # names and shapes alone
             classes = _classes(spec.factory(), state, translate)
     module = choice.factory(classes)()
-    load_into(module, fitted(module, state, translate), str(path))
+    load_into(module, fitted(module, state, translate), str(source))
     return module.eval()
 
 

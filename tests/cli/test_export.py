@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -131,6 +133,27 @@ def test_what_cannot_be_exported(
         capsys, "export", str(weights), "-o", target, "--model", "lenet-5"
     )
     assert not Path(target).exists()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (Path.unlink, "there is no file "),
+        (lambda path: path.write_bytes(path.read_bytes()[:-4]), "is damaged or not a safetensors file: "),
+    ],
+)
+def test_a_run_whose_network_is_gone_or_damaged_says_how_to_have_it_again(
+    run_folder: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    spoil: Callable[[Path], object],
+    said: str,
+) -> None:
+    folder = Path(shutil.copytree(run_folder, tmp_path / "run"))
+    spoil(folder / "pruned.safetensors")
+    message = refusal(capsys, "export", str(folder), "-o", str(tmp_path / "a.secateur"))
+    assert said in message
+    assert message.endswith("; the same `secateur run` writes it again\n")
 
 
 def test_a_run_of_ones_own_network_says_how_to_ship_it(

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from secateur.datasets.images import ImageDataset
 from secateur.recipes.builtin import RECIPES
 from secateur.recipes.driver import Observer
 from secateur.recipes.plan import read_recipe
+from secateur.training.checkpoint import load_checkpoint
 from tests.small import blobs, phase
 
 
@@ -223,6 +226,48 @@ def test_an_interrupt_ends_with_130_and_the_same_command_goes_on(
     assert "secateur: interrupted; what was done is kept in" in captured.err
     assert "Traceback" not in captured.err
     assert main(words) == 0
+
+
+def _terminated(*_: object) -> None:
+    signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.fixture
+def deaf() -> Iterator[None]:
+    """Where nobody listens to SIGTERM it does nothing, instead of ending the tests."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    yield
+    assert signal.signal(signal.SIGTERM, before) is signal.SIG_IGN
+
+
+@pytest.mark.usefixtures("on_blobs", "deaf")
+@pytest.mark.parametrize("verb", ["run", "scan", "demo"])
+def test_what_trains_and_is_terminated_ends_in_order(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    tiny = recipe(tmp_path)
+    monkeypatch.setattr("secateur.cli.demo.builtin_recipe", {"demo": read_recipe(tiny)}.__getitem__)
+    monkeypatch.setattr("secateur.cli.demo.load_dataset", {"digits": big_blobs()}.__getitem__)
+    monkeypatch.setattr("secateur.cli.progress.RunDisplay._on_epoch", _terminated)
+    assert main([verb] if verb == "demo" else [verb, str(tiny)]) == 130
+    assert "secateur: interrupted; what was done is kept in runs" in capsys.readouterr().err
+    (kept,) = tmp_path.rglob("dense.partial.pt")
+    assert load_checkpoint(kept)["records"]
+
+
+@pytest.mark.usefixtures("deaf")
+def test_a_demo_that_is_terminated_while_it_ships_is_finished(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "secateur.cli.demo.builtin_recipe", {"demo": read_recipe(recipe(tmp_path))}.__getitem__
+    )
+    monkeypatch.setattr("secateur.cli.demo.load_dataset", {"digits": big_blobs()}.__getitem__)
+    monkeypatch.setattr("secateur.cli.demo.ship", _terminated)
+    out = tmp_path / "out"
+    assert main(["demo", "--out", str(out), "--quiet"]) == 130
+    assert f"interrupted; the run in {out} is finished: run the same command again" in capsys.readouterr().err
 
 
 def test_an_interrupt_before_the_run_ends_with_130(

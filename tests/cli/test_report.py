@@ -17,7 +17,7 @@ __all__ = ["lenet_folder", "script_cache"]
 def test_the_page_lies_in_the_runs_folder(
     lenet_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = Path(shutil.copytree(lenet_folder, tmp_path / "run"))
+    folder = Path(shutil.copytree(lenet_folder, tmp_path / "[b]:cat:"))  # whatever rich makes of such names
     assert main(["report", str(folder)]) == 0
     assert (folder / "report.html").read_text().startswith("<!doctype html>")
     assert capsys.readouterr().out.split() == ["report", str(folder / "report.html")]

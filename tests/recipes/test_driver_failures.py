@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,10 +21,15 @@ from secateur.errors import (
 )
 from secateur.recipes.driver import Observer, train_prune_retrain
 from secateur.recipes.result import read_result
-from secateur.training.checkpoint import load_checkpoint
+from secateur.training.checkpoint import load_checkpoint, save_weights
 from secateur.training.loop import EpochRecord
 from tests.recipes.runs import TASK, log, run, same, tensors
 from tests.small import Conv, Dense, phase, plan
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return run(tmp_path_factory.mktemp("finished") / "run").folder
 
 
 def test_a_target_that_cannot_be_reached_keeps_the_dense_network(tmp_path: Path) -> None:
@@ -34,8 +40,13 @@ def test_a_target_that_cannot_be_reached_keeps_the_dense_network(tmp_path: Path)
 
 def test_divergence_names_its_place_and_keeps_what_is_finished(tmp_path: Path) -> None:
     wild = phase(2, optimizer={"kind": "sgd", "learning_rate": 1e30}, schedule={"kind": "constant"})
+    said = (
+        r"round-01, phase 1, epoch 1: the .*loss is (nan|inf); .*kept\. Lower the learning rate .*\. A "
+        r"changed plan is another run: give it another folder, or none, .*; the finished stages of this one "
+        r"stay in " + re.escape(str(tmp_path))
+    )
     for _ in range(2):
-        with pytest.raises(DivergenceError, match=r"round-01, phase 1, epoch 1: the .*loss is (nan|inf)"):
+        with pytest.raises(DivergenceError, match=said):
             run(tmp_path, the_plan=plan(retrain=[wild]))
         assert load_checkpoint(tmp_path / "stages" / "dense.pt")["history"]
         assert not (tmp_path / "result.json").exists()
@@ -118,7 +129,7 @@ def _scaled() -> Dense:
     [
         (Dense, Conv, "network.class is 'tests.small.Dense' there and 'tests.small.Conv' here"),
         (Dense, Shrunk, "network.class is 'tests.small.Dense' there and 'tests.recipes.test_driver_failures"),
-        (lambda: Activated(nn.ReLU), lambda: Activated(nn.Tanh), "network.repr is 'Activated("),
+        (lambda: Activated(nn.ReLU), lambda: Activated(nn.Tanh), "(2): ReLU()\\n    (3): Linear("),
         (Dense, _scaled, "network.initial_weights is "),
     ],
 )
@@ -158,10 +169,10 @@ def test_a_finished_run_is_read_with_other_threads_and_another_torch(
     with pytest.raises(InterruptedRunError):
         run(tmp_path / "b", observer=_break_at(1, KeyboardInterrupt()))
     monkeypatch.setattr(torch, "get_num_threads", lambda: 7)
-    monkeypatch.setattr(torch, "__version__", "9.9")
+    monkeypatch.setattr(torch, "__version__", "9.9.0")
     assert run(tmp_path / "a").record == first.record
     with pytest.raises(
-        CheckpointError, match=r"threads is 1 there and 7 here; torch is '.*' there and '9\.9'"
+        CheckpointError, match=r"threads is 1 there and 7 here; torch is '.*' there and '9\.9\.0'"
     ):
         run(tmp_path / "b")
 
@@ -193,14 +204,63 @@ def test_an_interruption_loses_no_finished_epoch_however_seldom_the_state_is_wri
     assert result["seconds"] == {part["stage"]: part["seconds"] for part in result["phases"]}
 
 
-def test_networks_that_were_deleted_are_written_again(tmp_path: Path) -> None:
-    first = run(tmp_path)
+def _other_numbers(path: Path) -> None:
+    whole = path.read_bytes()
+    path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+
+
+def _of_another_network(path: Path) -> None:
+    save_weights(path, {"fc.weight": torch.zeros(2)})
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        Path.unlink,
+        lambda path: path.write_bytes(path.read_bytes()[:-4]),
+        lambda path: path.write_bytes(b""),
+        _other_numbers,
+        _of_another_network,
+    ],
+)
+def test_networks_that_are_gone_or_damaged_are_written_again(
+    finished: Path, tmp_path: Path, spoil: Callable[[Path], object]
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
     names = ("dense", "pruned", "masks")
-    before = {name: tensors(tmp_path, name) for name in names}
     for name in names:
-        (tmp_path / f"{name}.safetensors").unlink()
-    assert run(tmp_path).record == first.record
-    assert all(same(before[name], tensors(tmp_path, name)) for name in names)
+        spoil(folder / f"{name}.safetensors")
+    assert run(folder).record == read_result(finished).record
+    for name in names:
+        file = f"{name}.safetensors"
+        assert (folder / file).read_bytes() == (finished / file).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (Path.unlink, "there is no file .*"),
+        (
+            lambda path: path.write_bytes(path.read_bytes()[:-4]),
+            ".* is damaged or not a safetensors file: .*",
+        ),
+        (_of_another_network, ".* is not of this run's stages and test images"),
+    ],
+)
+def test_which_images_were_wrong_is_asked_again_only_on_purpose(
+    finished: Path, tmp_path: Path, spoil: Callable[[Path], object], said: str
+) -> None:
+    folder = Path(shutil.copytree(finished, tmp_path / "run"))
+    path = folder / "test-errors.safetensors"
+    whole = path.read_bytes()
+    spoil(path)
+    with pytest.raises(
+        CheckpointError, match=rf"{said}\. The rest of the run is whole\. Remove .*result\.json"
+    ):
+        run(folder)
+    (folder / "result.json").unlink()
+    run(folder)
+    assert path.read_bytes() == whole
 
 
 def test_a_folder_of_another_seed_plan_or_task_is_refused(tmp_path: Path) -> None:
@@ -260,9 +320,21 @@ def test_a_damaged_result_is_refused(tmp_path: Path) -> None:
         read_result(str(tmp_path))
     (tmp_path / "result.json").write_text('{"format"')
     with pytest.raises(
-        CheckpointError, match=r"result\.json is damaged .*remove it, and the run writes it again"
+        CheckpointError, match=r"result\.json is damaged .*remove it, and the same `secateur run` writes it"
     ):
         read_result(tmp_path)
     (tmp_path / "result.json").write_text('{"format": 0}')
     with pytest.raises(CheckpointError, match=r"not a result of this version of Secateur \(format 1\)"):
         read_result(tmp_path)
+
+
+def test_an_incomplete_result_is_refused_and_made_again_once_removed(tmp_path: Path) -> None:
+    record = run(tmp_path).record
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({key: value for key, value in record.items() if key != "dead_neurons"}))
+    said = r"result\.json is damaged or of another kind \(dead_neurons: Field required\); remove it"
+    for read in (read_result, run):
+        with pytest.raises(CheckpointError, match=said):
+            read(tmp_path)
+    path.unlink()
+    assert run(tmp_path).record["error"] == record["error"]

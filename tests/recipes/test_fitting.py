@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 from torch import nn
 
 from secateur.errors import (
@@ -17,8 +18,7 @@ from secateur.errors import (
 )
 from secateur.recipes.builtin import builtin_recipe
 from secateur.recipes.driver import train_prune_retrain
-from secateur.recipes.fitting import smallest_piece
-from secateur.training.phase import Phase
+from secateur.recipes.fitting import fresh_network
 from tests.small import CLASSES, Conv, Dense, blob_task, phase, plan
 
 TASK = blob_task()
@@ -59,12 +59,6 @@ class Unpacking(Dense):
         return super().forward(x)
 
 
-class Normalising(Dense):
-    def __init__(self) -> None:
-        super().__init__()
-        self.fc1 = nn.Sequential(nn.Linear(144, 24), nn.BatchNorm1d(24))  # type: ignore[assignment]  # still a module
-
-
 ONE = Dense()
 LAYER = nn.Linear(144, 4)
 
@@ -88,13 +82,6 @@ LAYER = nn.Linear(144, 4)
             0,
             ConfigurationError,
             "the network Sequential: 1.weight, 1.bias have no shape yet; let the function",
-        ),
-        (
-            Normalising,
-            {"dense": [phase(batch_size=TASK.train_count - 1)]},
-            0,
-            ConfigurationError,
-            r"the network Normalising cannot be trained on one image at a time \(Expected more than 1 value",
         ),
         (Unpacking, {}, 0, ConfigurationError, r"it does not run \(ValueError: too many values to unpack"),
         (
@@ -264,28 +251,69 @@ def test_the_rule_knows_every_kind_of_dropout(tmp_path: Path) -> None:
         ({"plan": {"rounds": 1}}, r"plan: expected a Plan, found \{'rounds': 1\}; pass `Plan\(...\)`"),
         ({"task": None}, "task: expected a Task, found None; make one with image_task"),
         ({"settings": {"path": Path()}}, "settings: expected JSON values"),
+        ({"run_dir": 5}, "run_dir: expected a folder's path, found 5; a seed is passed as `seed=`"),
+        ({"seed": 1.5}, r"the seed must be a whole number at or above 0, found 1\.5"),
+        ({"seed": True}, "the seed must be a whole number at or above 0, found True"),
+        ({"name": "../../x"}, r"name: expected letters, digits, .*, found '\.\./\.\./x'; where the run lies"),
+        ({"name": "x\n"}, "name: expected letters, digits, "),
+        ({"name": 3}, "name: expected letters, digits, .*, found 3"),
+        ({"save_every": -1}, "save_every: expected seconds, at least 0, found -1; 20 is the default"),
+        ({"save_every": float("nan")}, "save_every: expected seconds, at least 0, found nan"),
+        ({"save_every": None}, "save_every: expected seconds, at least 0, found None"),
     ],
 )
 def test_arguments_of_the_wrong_kind(tmp_path: Path, wrong: dict[str, Any], match: str) -> None:
-    arguments: dict[str, Any] = {"model": Dense, "task": TASK, "plan": plan()} | wrong
+    run = {"run_dir": tmp_path / "run"}
+    arguments: dict[str, Any] = {"model": Dense, "task": TASK, "plan": plan()} | run | wrong
     with pytest.raises(ConfigurationError, match=match):
-        train_prune_retrain(**arguments, run_dir=tmp_path / "run")
+        train_prune_retrain(**arguments)
     assert not (tmp_path / "run").exists()
 
 
-@given(st.integers(1, 200), st.integers(1, 60), st.integers(1, 60), st.integers(1, 5))
-def test_the_smallest_piece_is_that_of_torchs_own_splitting(
-    images: int, batch_size: int, pieces: int, processes: int
+def _drawn_by_numpy() -> nn.Module:
+    model = Dense()
+    with torch.no_grad():
+        model.fc2.weight.copy_(torch.from_numpy(np.random.standard_normal((16, 24))))  # noqa: NPY002  # what users do
+    return model
+
+
+def _of_a_width_drawn_by_python() -> nn.Module:
+    width = next(WIDTHS)
+    return nn.Sequential(nn.Flatten(), nn.Linear(144, width), nn.ReLU(), nn.Linear(width, CLASSES))
+
+
+class Projecting(Dense):
+    def __init__(self) -> None:
+        super().__init__()
+        projection = torch.from_numpy(np.random.standard_normal(4))  # noqa: NPY002  # what users do
+        self.register_buffer("projection", projection, persistent=False)
+
+
+WIDTHS = count(5)
+
+
+@pytest.mark.parametrize(
+    ("model", "differs"),
+    [
+        (_drawn_by_numpy, r"Dense: made twice .*, it differs in fc2\.weight, so"),
+        (_of_a_width_drawn_by_python, r"Sequential: .* it differs in 1\.weight, so"),
+        (Projecting, "Projecting: .* it differs in projection, so"),
+    ],
+)
+def test_weights_that_torchs_generators_do_not_fix_are_refused(
+    tmp_path: Path, model: Callable[[], nn.Module], differs: str
 ) -> None:
-    one = Phase.model_validate(phase(batch_size=batch_size, accumulate=min(pieces, batch_size)))
-    seen = []
-    for batch in torch.arange(images).split(batch_size):
-        shares = batch.tensor_split(processes) if len(batch) >= processes else [batch]
-        for share in shares:
-            seen += [len(piece) for piece in share.tensor_split(min(one.accumulate, len(share)))]
-    assert smallest_piece(images, one, processes) == min(seen)
+    with pytest.raises(
+        ConfigurationError, match=f"{differs} .*; draw initial weights from torch's generators"
+    ):
+        train_prune_retrain(model, TASK, plan(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
-def test_a_batch_of_which_more_than_one_image_is_left_is_trained_on(tmp_path: Path) -> None:
-    the_plan = plan(dense=[phase(batch_size=TASK.train_count - 2)], sweep=False)
-    assert train_prune_retrain(Normalising, TASK, the_plan, tmp_path).compression > 1
+def test_a_network_may_draw_its_shape_and_hold_what_is_no_number() -> None:
+    def model() -> nn.Module:
+        network = nn.Linear(3, int(torch.randint(5, 500, ())))
+        network.register_buffer("unset", torch.tensor(float("nan")))
+        return network
+
+    assert fresh_network(model).state_dict()["unset"].isnan()

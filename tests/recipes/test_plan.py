@@ -155,6 +155,34 @@ def test_files_that_are_no_recipes(tmp_path: Path) -> None:
         read_recipe(path)
 
 
+def test_a_recipe_may_use_what_it_said_before(tmp_path: Path) -> None:
+    path = tmp_path / "r.yaml"
+    path.write_text(
+        """
+        name: mine
+        model: lenet-300-100
+        plan:
+          dense:
+            - &slow {epochs: 1, batch_size: 64, optimizer: {kind: sgd, learning_rate: 0.05}}
+          cut: {kind: quality, quality: 0.8}
+          turns:
+            - layers: [fc1]
+              retrain: [&longer {<<: *slow, epochs: 2}]
+          retrain:
+            - {<<: *longer, batch_size: 128}
+            - *longer
+        """
+    )
+    again = read_recipe(path).plan.retrain
+    assert [(each.epochs, each.batch_size) for each in again] == [(2, 128), (2, 64)]
+    path.write_text("a: &a {x: 1}\nb: {<<: *a, x: 2, x: 3}\n")
+    with pytest.raises(ConfigurationError, match="the key 'x' is given twice; give it once"):
+        read_recipe(path)
+    path.write_text("name: &around [*around]\n")  # which holds itself
+    with pytest.raises(ConfigurationError, match="is not a valid recipe"):
+        read_recipe(path)
+
+
 def test_cuts_become_criteria_that_grow() -> None:
     cut = plan(cut={"kind": "quality", "quality": 1.2, "initial": 0.4, "layers": {"fc3": 0.6}}).cut
     half, whole = cut.at(0.5, 0), cut.at(1.0, 0)

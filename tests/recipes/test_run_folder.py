@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -55,6 +56,30 @@ def test_a_folder_of_another_run_is_refused_naming_what_differs(tmp_path: Path) 
         CheckpointError, match=r"extra is None there and 2 here.*\. Move that folder away, or "
     ):
         RunFolder(tmp_path, other, chosen=False)
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "said"),
+    [
+        (
+            {"plan": {"dense": [{"epochs": 2, "l2": 0.0, "l1": 1}, {"l2": 0.1}]}},
+            {"plan": {"dense": [{"epochs": 2, "l2": 1e-4, "l1": 2}, {"l2": 0.1}]}},
+            "plan.dense[0].l1 is 1 there and 2 here; plan.dense[0].l2 is 0.0 there and 0.0001 here.",
+        ),
+        ({"exclude": ["a"]}, {"exclude": ["a", "b"]}, "exclude[1] is None there and 'b' here."),
+        (
+            {"repr": "Net(" + 200 * "(" + "ReLU" + 200 * ")"},
+            {"repr": "Net(" + 200 * "(" + "Tanh" + 200 * ")"},
+            f"repr is ...{30 * '('}ReLU{80 * ')'}... there and ...{30 * '('}Tanh{80 * ')'}... here.",
+        ),
+    ],
+)
+def test_what_differs_is_shown_where_it_differs(
+    tmp_path: Path, there: dict[str, Any], here: dict[str, Any], said: str
+) -> None:
+    RunFolder(tmp_path, IDENTITY | there).close()
+    with pytest.raises(CheckpointError, match=re.escape(f"holds another run: {said} Give")):
+        RunFolder(tmp_path, IDENTITY | here)
 
 
 SURROUNDED = IDENTITY | {

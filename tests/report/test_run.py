@@ -48,7 +48,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("result.json", b"{", r"result\.json is damaged .*; remove it, and the command that wrote it"),
+        ("result.json", b"{", r"result\.json is damaged .*; remove it, and the same `secateur run`"),
         ("result.json", b'{"format": 99}', r"is not a result of this version of Secateur \(format 1\)"),
         ("masks.safetensors", b"\x08\0\0", r"masks\.safetensors is damaged or not a safetensors file"),
         ("log.jsonl", b"{}\n{oops\n", r"log\.jsonl is damaged .*the same `secateur run`"),
@@ -66,7 +66,7 @@ def test_what_is_no_run_is_refused(tmp_path: Path) -> None:
         (
             "result.json",
             b'{"format": 1}',
-            r"result\.json is damaged or of another kind \(weights: Field required\)",
+            r"result\.json is damaged or of another kind \(name: Field required\)",
         ),
         (
             "log.jsonl",

@@ -32,7 +32,7 @@ def measurement_table(rows: Sequence[Row]) -> RenderableType:
 def _work_table(rows: Sequence[Row]) -> RenderableType:
     first = rows[0]
     table = Table(
-        title=f"{first.work}, batch {first.batch}, {first.threads} threads",
+        title=Text(f"{first.work}, batch {first.batch}, {first.threads} threads", style="table.title"),
         box=box.SIMPLE_HEAD,
         title_justify="left",
     )

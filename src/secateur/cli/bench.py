@@ -11,6 +11,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from rich.console import Console
+from rich.text import Text
 
 from secateur.benchmarking.contest import Outcome, Timing, contest
 from secateur.benchmarking.engines import PEERS, SECATEUR, chosen_engines, parse_pythons
@@ -87,7 +88,7 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
     with ExitStack() as stack:
         folder = arguments.work or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="secateur-")))
         status = stack.enter_context(console.status("starting")) if console.is_terminal else None
-        report = (lambda _: None) if status is None else status.update
+        report = (lambda _: None) if status is None else (lambda said: status.update(Text(said)))
         for work in _works(arguments, folder, report):
             for threads in arguments.threads:
                 outcome = contest(work, engines, threads, timing, report)

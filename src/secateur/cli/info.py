@@ -9,8 +9,8 @@ from pathlib import Path
 
 from rich import box
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from secateur.cli.tables import print_whole
 from secateur.errors import ConfigurationError
@@ -107,7 +107,7 @@ def kernel_table(program: Program, batch: int) -> Table:
         weight = program.model.weights[node.weight]
         time = program.measured_microseconds(layer.layer, layer.kernel, batch)
         table.add_row(
-            escape(layer.layer),  # names are anybody's: brackets are not ours to read
+            Text(layer.layer),  # names are anybody's: brackets are not ours to read
             "x".join(map(str, weight.shape)),
             f"{100 * program.density(node.weight):.1f}",
             f"{weight.kind} {weight.order}" if len(weight.shape) == 2 else weight.kind,

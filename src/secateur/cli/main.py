@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     from rich.console import Console  # noqa: PLC0415  # see above
 
     name, is_first = _speaker()
-    console = Console(quiet=not is_first)
+    console = Console(quiet=not is_first, emoji=False)  # a path with :on: in it is printed as it is
     if not console.is_terminal and "COLUMNS" not in os.environ:
         console.width = _LOG_WIDTH
     try:

@@ -10,6 +10,7 @@ import torch
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from secateur.cli.tables import print_whole
 from secateur.errors import ConfigurationError
@@ -228,9 +229,9 @@ def _what_is_seen(recipe: Recipe, arguments: argparse.Namespace) -> tuple[tuple[
     return (3, side, side), classes, None if pictures is None else pictures - data.validation
 
 
-def _layer_cells(layer: LayerForecast) -> tuple[str, ...]:
+def _layer_cells(layer: LayerForecast) -> tuple[str | Text, ...]:
     return (
-        layer.name,
+        Text(layer.name),  # as patterns, names are anybody's: brackets are not ours to read
         human_count(layer.weights),
         _percent(layer.kept, layer.weights),
         _count(layer.kept),
@@ -241,10 +242,10 @@ def _layer_cells(layer: LayerForecast) -> tuple[str, ...]:
     )
 
 
-def _phase_cells(phase: PhaseForecast) -> tuple[str, ...]:
+def _phase_cells(phase: PhaseForecast) -> tuple[str | Text, ...]:
     return (
         phase.stage,
-        "all" if phase.only is None else " ".join(phase.only),
+        "all" if phase.only is None else Text(" ".join(phase.only)),
         str(phase.times),
         f"{phase.epochs:,}",
         f"{phase.batch:,}",

@@ -38,7 +38,7 @@ class RunDisplay:
         self._console = console
         self._quiet = quiet
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("epochs"),
@@ -79,7 +79,7 @@ class RunDisplay:
             self._console.print(f"{label}: {epochs} epochs", highlight=False, markup=False)
         self._epochs_done, self._error = 0, ""
         self._began = self._shown = time.monotonic()
-        self._task = self._bars.add_task(label.replace("[", r"\["), total=epochs, status="")
+        self._task = self._bars.add_task(label, total=epochs, status="")
 
     def _on_batch(self, step: int, steps: int, loss: Tensor) -> None:
         now = time.monotonic()

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import argparse
-import signal
-import sys
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 from rich.console import Console
 
+from secateur.cli.ending import ending_in_order
 from secateur.cli.model import add_model_arguments, with_model
 from secateur.cli.plan import add_plan_arguments, refuse_without_plan, show_plan
 from secateur.cli.progress import RunDisplay
@@ -84,25 +83,9 @@ def run(arguments: argparse.Namespace, console: Console) -> int:
         return 0
     with processes.first_ahead() if arguments.data is None else nullcontext():  # it may have to download
         task = load_task(recipe.data, arguments.data, arguments.workers)
-    with _ending_in_order():
-        execute(recipe, task, arguments, console)
+    execute(recipe, task, arguments, console)
     leave()
     return 0
-
-
-@contextmanager
-def _ending_in_order() -> Iterator[None]:
-    # Schedulers end a run with SIGTERM, and so does torchrun when another process ended: what is finished is
-    # written then, as after Ctrl-C. An end that is under way already, perhaps for that reason, is let be.
-    def interrupt(*_: object) -> None:
-        if sys.exc_info()[0] is None:
-            raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def find_recipe(name: str) -> Recipe:
@@ -138,6 +121,7 @@ def prepare(arguments: argparse.Namespace) -> None:
         torch.set_num_threads(arguments.threads)
 
 
+@ending_in_order()
 def execute(recipe: Recipe, task: Task, arguments: argparse.Namespace, console: Console) -> RunResult:
     """Run a recipe on its data, show how it goes, print its tables."""
     quiet: bool = arguments.quiet

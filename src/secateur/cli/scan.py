@@ -17,6 +17,7 @@ from torch import Tensor
 
 from secateur.analysis.sensitivity import DENSITIES, LayerSensitivity, ScanObserver
 from secateur.analysis.sensitivity_file import scan_to_file
+from secateur.cli.ending import ending_in_order
 from secateur.cli.model import add_argument_of_model, parse_arguments
 from secateur.cli.progress import RunDisplay
 from secateur.cli.run import add_data_arguments, find_recipe
@@ -30,8 +31,9 @@ from secateur.recipes.driver import train_dense
 from secateur.recipes.fitting import check_outputs
 from secateur.recipes.model import NetworkChoice, choice_of, recorded_choice, run_settings
 from secateur.recipes.plan import Recipe
+from secateur.recipes.result import read_network
 from secateur.report.sensitivity import sensitivity_table
-from secateur.training.checkpoint import fitted, load_checkpoint, load_into, load_weights, read_state
+from secateur.training.checkpoint import fitted, load_checkpoint, load_into, read_state
 from secateur.training.task import Task, image_task
 
 _DATASET = "mnist"
@@ -99,6 +101,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing but the table")
 
 
+@ending_in_order()
 def run(arguments: argparse.Namespace, console: Console) -> int:
     """Carry the verb out."""
     if arguments.threads is not None:
@@ -148,7 +151,7 @@ class ScanDisplay:
         self._densities = densities
         self._quiet = quiet
         self._bars = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=24),
             MofNCompleteColumn(),
             TextColumn("points"),
@@ -277,7 +280,7 @@ def _run(folder: Path, arguments: argparse.Namespace) -> Subject:
 
 def _dense(folder: Path) -> Mapping[str, Tensor]:
     if (folder / "dense.safetensors").exists():
-        return load_weights(folder / "dense.safetensors")
+        return read_network(folder, "dense")
     if (folder / "stages" / "dense.pt").exists():  # a run that goes on
         state: Mapping[str, Tensor] = load_checkpoint(folder / "stages" / "dense.pt")["model"]
         return state

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from secateur.errors import ConfigurationError, InterruptedRunError
+from secateur.errors import ConfigurationError, DivergenceError, InterruptedRunError
 from secateur.recipes.fitting import check_arguments, check_fits, fresh_network
 from secateur.recipes.identity import OUTPUTS, agreed, describe, describe_network, outputs_for_noise
 from secateur.recipes.plan import Plan
@@ -157,7 +157,9 @@ def _opened(
     observer: Observer | None,
     save_every: float,
 ) -> Iterator[tuple[Stages, str]]:
-    check_arguments(model, task, plan, settings)
+    check_arguments(
+        model, task, plan, run_dir, seed=seed, name=name, settings=settings, save_every=save_every
+    )
     processes = join()
     network = fresh_network(model)
     about = describe_network(network)  # as its function made it: the checks set rates of dropout
@@ -185,6 +187,12 @@ def _opened(
             observer.on_folder(path)
         with processes.noticing():
             yield Stages(model, structure, task, plan, folder, seed, observer, save_every), digest
+    except DivergenceError as error:
+        # The loop knows no folders: with what it advises, this one would be refused.
+        raise DivergenceError(
+            f"{error}. A changed plan is another run: give it another folder, or none, and it gets one named "
+            f"by its content; the finished stages of this one stay in {path}"
+        ) from error
     except KeyboardInterrupt as error:
         raise InterruptedRunError(
             f"interrupted; what was done is kept in {path}, but for the last steps of the epoch under way: "

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import json
+import re
 from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
 
-import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
@@ -17,8 +18,10 @@ from secateur.pruning.default import weights_to_prune
 from secateur.pruning.layers import aliases, prunable_weights, resolve_layer_values
 from secateur.recipes.cut import GlobalCut
 from secateur.recipes.dropout import ruled_dropouts, set_dropout
-from secateur.recipes.plan import Plan, Recipe
+from secateur.recipes.plan import NAME, Plan, Recipe
+from secateur.recipes.rehearsal import check_forward, check_training
 from secateur.recipes.turns import check_turns
+from secateur.training.checkpoint import same_bits
 from secateur.training.freezing import train_only
 from secateur.training.gradients import check_precision
 from secateur.training.phase import Phase
@@ -26,26 +29,29 @@ from secateur.training.processes import Processes
 from secateur.training.seeding import seeded
 from secateur.training.task import Task
 
-# What somebody else's forward may raise on images it was not made for.
-_FAILURES = (
-    RuntimeError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-)
 
-
-def check_arguments(model: object, task: object, plan: object, settings: object) -> None:
+def check_arguments(
+    model: object,
+    task: object,
+    plan: object,
+    run_dir: object,
+    *,
+    seed: object,
+    name: object,
+    settings: object,
+    save_every: object,
+) -> None:
     """Refuse arguments of the wrong kind, saying what to pass instead.
 
     Args:
         model: Should make a network.
         task: Should be a task.
         plan: Should be a plan.
+        run_dir: Should be None or a folder's path.
+        seed: Should be a whole number, at least 0.
+        name: Should be a recipe's name, of which a folder is made.
         settings: Should be None or JSON values by name.
+        save_every: Should be a number of seconds, at least 0.
 
     Raises:
         ConfigurationError: One is something else.
@@ -63,10 +69,27 @@ def check_arguments(model: object, task: object, plan: object, settings: object)
         raise ConfigurationError(
             f"plan: expected a Plan, found {_kind(plan)}; pass `Plan(...)`, or `builtin_recipe(...).plan`"
         )
+    if not isinstance(run_dir, Path | str | None):
+        raise ConfigurationError(
+            f"run_dir: expected a folder's path, found {_kind(run_dir)}; a seed is passed as `seed=`"
+        )
+    # A bool is an int, and would be another run's identity than the number that it equals.
+    if isinstance(seed, bool) or not isinstance(seed, int) or seed < 0:
+        raise ConfigurationError(f"the seed must be a whole number at or above 0, found {_kind(seed)}")
+    if not isinstance(name, str) or not re.fullmatch(NAME, name):
+        raise ConfigurationError(
+            f"name: expected letters, digits, points, dashes and underscores alone, found {_kind(name)}; "
+            "where the run lies is `run_dir`'s to say"
+        )
     try:
         json.dumps(settings, allow_nan=False)
     except (TypeError, ValueError) as error:
         raise ConfigurationError(f"settings: expected JSON values, found {settings!r} ({error})") from error
+    seconds = isinstance(save_every, int | float) and not isinstance(save_every, bool) and save_every >= 0
+    if not seconds:
+        raise ConfigurationError(
+            f"save_every: expected seconds, at least 0, found {_kind(save_every)}; 20 is the default"
+        )
 
 
 def check_fits(plan: Plan, network: nn.Module, task: Task, seed: int, processes: Processes) -> None:
@@ -80,17 +103,15 @@ def check_fits(plan: Plan, network: nn.Module, task: Task, seed: int, processes:
         processes: Who trains it, and on what device.
 
     Raises:
-        ConfigurationError: The seed is negative, the network does not take the task's images or give its
-            classes, a phase leaves batch normalisation a single image, the device does not compute in its
-            precision, the plan sets a dropout rate for a network without dropout, or a gradual cut is to be
-            made while all it cuts is frozen.
+        ConfigurationError: The network does not take the task's images or give its classes, in evaluation or
+            in training mode, a phase leaves batch normalisation a single image, the device does not compute
+            in its precision, the plan sets a dropout rate for a network without dropout, or a gradual cut is
+            to be made while all it cuts is frozen.
         UnreachableTargetError: The cut leaves a layer empty whatever its weights are.
         LayerSelectionError: A pattern of the plan matches nothing or claims a layer twice.
         UnsupportedModelError: The plan sweeps or compacts a network that cannot be traced, or the dropout
             rule applies to a dropout module behind two layers.
     """
-    if seed < 0:
-        raise ConfigurationError(f"the seed must be a whole number at or above 0, found {seed}")
     with seeded(seed, "check"):
         _refuse_frozen(network)
         chosen = weights_to_prune(network, None, plan.exclude or None)
@@ -107,7 +128,8 @@ def check_fits(plan: Plan, network: nn.Module, task: Task, seed: int, processes:
         check_precision(phase, processes.device)
         with train_only(network, phase.only):
             continue
-    _check_single_images(network, task, phases, processes)
+    with seeded(seed, "check"):
+        check_training(plan, phases, network, task, processes)
     _check_gradual(plan, network, list(chosen.values()))
     if plan.dropout is not None and not any(isinstance(module, nn.Dropout) for module in network.modules()):
         raise ConfigurationError(
@@ -127,7 +149,7 @@ def check_fits(plan: Plan, network: nn.Module, task: Task, seed: int, processes:
 
 
 def fresh_network(model: Callable[[], nn.Module]) -> nn.Module:
-    """An untrained network, of a function that makes a new one at every call.
+    """An untrained network, of a function that makes a new one at every call, and the same at every seed.
 
     Args:
         model: The function; called with torch's generators seeded with 0, whatever the run's seed, so that
@@ -137,14 +159,10 @@ def fresh_network(model: Callable[[], nn.Module]) -> nn.Module:
         The network.
 
     Raises:
-        ConfigurationError: It makes something else, or the same one again.
+        ConfigurationError: It makes something else, or the same one again, or draws weights from elsewhere
+            than torch's generators.
     """
-    with seeded(0, "initial weights"):
-        first, second = model(), model()
-    if not isinstance(first, nn.Module):
-        raise ConfigurationError(
-            f"model: expected a function that makes a network, and it made {_kind(first)}"
-        )
+    first, second = _made(model), _made(model)
     lazy = [name for name, parameter in first.named_parameters() if is_lazy(parameter)]
     if lazy:
         raise ConfigurationError(
@@ -157,7 +175,33 @@ def fresh_network(model: Callable[[], nn.Module]) -> nn.Module:
             "model: expected a function that makes a fresh network at every call, and it gave "
             f"{'the same one' if first is second else 'the same parameters'} twice; make it in there"
         )
+    differs = _first_difference(first, second)
+    if differs is not None:
+        raise ConfigurationError(
+            f"the network {type(first).__name__}: made twice with torch's generators seeded alike, it "
+            f"differs in {differs}, so no stage could start from what another started from; draw initial "
+            "weights from torch's generators alone"
+        )
     return first
+
+
+def _made(model: Callable[[], nn.Module]) -> nn.Module:
+    with seeded(0, "initial weights"):
+        network: object = model()
+    if not isinstance(network, nn.Module):
+        raise ConfigurationError(
+            f"model: expected a function that makes a network, and it made {_kind(network)}"
+        )
+    return network
+
+
+def _first_difference(first: nn.Module, second: nn.Module) -> str | None:
+    """The first parameter or buffer that two networks do not have alike, those that no file keeps as well."""
+    own, other = (dict(chain(each.named_parameters(), each.named_buffers())) for each in (first, second))
+    for name in dict.fromkeys((*own, *other)):
+        if name not in own or name not in other or not same_bits(own[name], other[name]):
+            return name
+    return None
 
 
 def _refuse_frozen(network: nn.Module) -> None:
@@ -166,52 +210,6 @@ def _refuse_frozen(network: nn.Module) -> None:
             f"the network {type(network).__name__}: nothing in it can be trained, all its parameters have "
             "requires_grad False; let the function that makes it leave them trainable"
         )
-
-
-def smallest_piece(images: int, phase: Phase, processes: int) -> int:
-    """The fewest images that a network sees at once in training: of a last batch, of a process, of a piece.
-
-    Args:
-        images: That train, at least 1.
-        phase: Its batch size, and in how many pieces a step is computed.
-        processes: How many share a batch; one with fewer images than processes is computed by all.
-
-    Returns:
-        A number of images.
-
-    Example:
-        >>> from secateur.training.phase import Sgd
-        >>> phase = Phase(epochs=1, batch_size=4, optimizer=Sgd(learning_rate=0.1))
-        >>> smallest_piece(12, phase, 1), smallest_piece(13, phase, 1), smallest_piece(12, phase, 3)
-        (4, 1, 1)
-    """
-    batches = {min(images, phase.batch_size), images % phase.batch_size or min(images, phase.batch_size)}
-    shares = [batch // processes if batch >= processes else batch for batch in batches]
-    return min(share // min(phase.accumulate, share) for share in shares)
-
-
-def _check_single_images(
-    network: nn.Module, task: Task, phases: Sequence[Phase], processes: Processes
-) -> None:
-    """Refuse phases in which batch normalisation would have one number a channel to take a deviation of."""
-    if processes.count > 1 and processes.device.type == "cuda":
-        return  # there it is taken over the images of all processes
-    count = task.train_count
-    single = [phase for phase in phases if smallest_piece(count, phase, processes.count) == 1]
-    if not single:
-        return
-    trained = copy.deepcopy(network).train()
-    try:
-        with torch.no_grad():
-            trained(task.example().to(next(trained.parameters()).device))
-    except ValueError as error:
-        phase = single[0]
-        raise ConfigurationError(
-            f"the network {type(network).__name__} cannot be trained on one image at a time ({error}), and "
-            f"{count} images in batches of {phase.batch_size}, computed by {processes.count} "
-            f"processes in {phase.accumulate} pieces, leave one alone; choose another batch_size, so that "
-            "the last batch has more, or fewer pieces or processes"
-        ) from error
 
 
 def _check_gradual(plan: Plan, network: nn.Module, chosen: Sequence[nn.Parameter]) -> None:
@@ -233,7 +231,6 @@ def _kind(thing: object) -> str:
     )
 
 
-@torch.no_grad()
 def check_outputs(network: nn.Module, image: Tensor, classes: int) -> None:
     """Refuse a network that does not take a task's images or does not give a number for each of its classes.
 
@@ -247,19 +244,5 @@ def check_outputs(network: nn.Module, image: Tensor, classes: int) -> None:
     """
     where = f"the network {type(network).__name__} on images of shape {tuple(image.shape[1:])}"
     network.eval()
-    try:
-        outputs = network(image.to(next(network.parameters()).device))
-    except _FAILURES as error:
-        raise ConfigurationError(
-            f"{where}: it does not run ({type(error).__name__}: {error}); choose a network for such images"
-        ) from error
-    if not isinstance(outputs, Tensor):
-        raise ConfigurationError(
-            f"{where}: expected a tensor of shape [1, {classes}], found a {type(outputs).__name__}; "
-            "let forward return the outputs alone"
-        )
-    if outputs.shape != (1, classes):
-        raise ConfigurationError(
-            f"{where}: expected an output of shape [1, {classes}], one number a class, "
-            f"found {list(outputs.shape)}; give its last layer {classes} outputs"
-        )
+    image = image.to(next(network.parameters()).device)
+    check_forward(network, image, classes, where, "choose a network for such images")

@@ -27,6 +27,7 @@ from secateur.recipes.target import Search, Target
 from secateur.training.configuration import Frozen, mistakes
 from secateur.training.phase import Fraction, Phase, Positive
 
+NAME = r"^[A-Za-z0-9._-]+$"  # what a run may be called: folders and files are named so
 _FACTORY = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*")
 
 
@@ -204,7 +205,7 @@ class Recipe(Frozen):
         plan: What is done.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9._-]+$")
+    name: str = Field(pattern=NAME)
     model: str
     model_arguments: Mapping[str, JsonValue] = {}
     weights: str | None = None
@@ -289,14 +290,32 @@ def read_recipe(path: Path | str) -> Recipe:
 class _StrictLoader(yaml.SafeLoader):
     """Refuses a key given twice, of which YAML silently keeps the last."""
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} is given twice; give it once", node.start_mark
-                )
-        return super().construct_mapping(node, deep)
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        # Before anything is constructed: `<<: *x` merges x's keys into x's own mapping, or the one around it,
+        # and what stands there then was not given twice.
+        _refuse_doubles(node)
+        return node
+
+
+def _refuse_doubles(root: yaml.Node | None) -> None:
+    waiting, seen = [root], set[int]()
+    while waiting:
+        node = waiting.pop()
+        if id(node) in seen:  # an alias is the node that it names, which may even be around it
+            continue
+        seen.add(id(node))
+        if isinstance(node, yaml.SequenceNode):
+            waiting += reversed(node.value)
+        if isinstance(node, yaml.MappingNode):
+            keys = [key for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+            names = [key.value for key in keys]
+            for place, key in enumerate(keys):
+                if key.value in names[:place]:
+                    raise yaml.constructor.ConstructorError(
+                        None, None, f"the key {key.value!r} is given twice; give it once", key.start_mark
+                    )
+            waiting += [value for _, value in reversed(node.value)]
 
 
 def _one_of(name: str, what: str, known: Mapping[str, object], or_else: str = "") -> str:

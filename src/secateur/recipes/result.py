@@ -10,7 +10,7 @@ from typing import Any, final
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from secateur.analysis.noninferiority import non_inferiority
 from secateur.analysis.significance import (
@@ -23,17 +23,18 @@ from secateur.errors import CheckpointError
 from secateur.pruning.layers import select_weights
 from secateur.recipes.identity import outputs_for_noise
 from secateur.recipes.layers import table
+from secateur.recipes.record import FORMAT, read_record
 from secateur.recipes.run_folder import StageState
 from secateur.recipes.search import Found
 from secateur.recipes.shared_folder import SharedFolder
 from secateur.records import provenance
 from secateur.storage import write_json
-from secateur.training.checkpoint import save_weights
+from secateur.training.checkpoint import holds_weights, load_weights, save_weights
 from secateur.training.evaluation import Evaluation, evaluate_together
 from secateur.training.processes import Processes
 from secateur.training.task import Task
 
-FORMAT = 1
+_TEST_ERRORS = "test-errors.safetensors"
 
 
 @final
@@ -78,20 +79,31 @@ def read_result(folder: Path | str) -> RunResult:
         CheckpointError: The run is not finished, or its result is damaged.
     """
     folder = Path(folder)
-    path = folder / "result.json"
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
+    record = read_record(folder)
+    if record is None:
         raise CheckpointError(
             f"{folder} holds no result.json: the run is not finished; start it again to continue"
-        ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"{path} is damaged ({error}); remove it, and the run writes it again"
-        ) from error
-    if not isinstance(record, dict) or record.get("format") != FORMAT:
-        raise CheckpointError(f"{path} is not a result of this version of Secateur (format {FORMAT})")
+        )
     return RunResult(folder, record)
+
+
+def read_network(folder: Path, name: str) -> dict[str, Tensor]:
+    """A network of a finished run.
+
+    Args:
+        folder: The run's folder.
+        name: ``dense`` or ``pruned``.
+
+    Returns:
+        Tensors by name.
+
+    Raises:
+        CheckpointError: Its file is not there, or damaged.
+    """
+    try:
+        return load_weights(folder / f"{name}.safetensors")
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}; the same `secateur run` writes it again") from error
 
 
 def conclude(
@@ -107,8 +119,8 @@ def conclude(
 ) -> RunResult:
     """Evaluate every stage's network on the test set and write the run's result.
 
-    A run that has its result already gets that: the test set is not looked at again, and only networks that
-    are no longer there are written again.
+    A run that has its result already gets that: the test set is not looked at again, and only networks whose
+    files are not what the stages say are written again.
 
     Args:
         model: A network of the run's architecture; its weights are replaced.
@@ -124,15 +136,17 @@ def conclude(
         The result, written to ``result.json`` after everything it speaks of.
 
     Raises:
+        CheckpointError: The result is damaged, or says which images are wrong and no file does.
         StorageError: The folder cannot be written.
     """
     processes, states = folder.processes, [state for _, state in stages]
 
     def read() -> Mapping[str, Any] | None:
-        if not (folder.path / "result.json").exists():
-            return None
-        _write_networks(states, folder.path, again=False)
-        return read_result(folder.path).record
+        written = read_record(folder.path)
+        if written is not None:
+            _write_networks(states, folder.path, again=False)
+            _check_test_errors(folder.path, [stage for stage, _ in stages], task.test_count)
+        return written
 
     record = processes.of_first(read)
     if record is None:
@@ -212,7 +226,7 @@ def _write(
 ) -> None:
     _write_networks([state for _, state in stages], folder, again=True)
     wrong = {stage: test.wrong.to(torch.uint8) for (stage, _), test in zip(stages, tests, strict=True)}
-    save_weights(folder / "test-errors.safetensors", wrong)
+    save_weights(folder / _TEST_ERRORS, wrong)
     write_json(folder / "result.json", record)
 
 
@@ -230,8 +244,22 @@ def _write_networks(stages: Sequence[StageState], folder: Path, *, again: bool) 
     dense, pruned = stages[0].mapped_anew(), stages[-1].mapped_anew()
     for name, tensors in (("dense", dense.model), ("pruned", pruned.model), ("masks", pruned.masks)):
         path = folder / f"{name}.safetensors"
-        if again or not path.exists():
+        if again or not holds_weights(path, tensors):
             save_weights(path, tensors)
+
+
+def _check_test_errors(folder: Path, stages: Sequence[str], images: int) -> None:
+    # No stage knows what the test set said, and it is not asked again unless somebody wants it to be.
+    path = folder / _TEST_ERRORS
+    try:
+        found = {stage: tuple(wrong.shape) for stage, wrong in load_weights(path).items()}
+        if found != dict.fromkeys(stages, (images,)):
+            raise CheckpointError(f"{path} is not of this run's stages and test images")
+    except CheckpointError as error:
+        raise CheckpointError(
+            f"{error}. The rest of the run is whole. Remove {folder / 'result.json'}, and the same "
+            "`secateur run` looks at the test set once more, with the same networks, and writes both"
+        ) from error
 
 
 def _phases(name: str, stage: StageState) -> list[dict[str, Any]]:

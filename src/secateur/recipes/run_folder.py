@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import takewhile, zip_longest
 from pathlib import Path
 from typing import Any, final
 
@@ -171,8 +172,8 @@ class RunFolder:
         differing = _differences(found, wanted)
         if not are_alike(theirs, ours):
             differing[_OUTPUTS] = (
-                f"the untrained network gives {_short(theirs)} there and {_short(ours)} here (its forward, "
-                "or what that calls, was changed since)"
+                f"the untrained network gives {_short(str(theirs))} there and {_short(str(ours))} here (its "
+                "forward, or what that calls, was changed since)"
             )
         # Where the data come from is for the record; their fingerprint says what they are.
         differing.pop("data.source", None)
@@ -249,17 +250,28 @@ def _take_outputs(identity: Any) -> list[float]:
 
 
 def _differences(found: Any, wanted: Any, where: str = "") -> dict[str, str]:
+    parts: list[tuple[Any, Any, str]]
     if isinstance(found, dict) and isinstance(wanted, dict):
-        return {
-            place: said
-            for key in found.keys() | wanted.keys()
-            for place, said in _differences(
-                found.get(key), wanted.get(key), f"{where}.{key}" if where else key
-            ).items()
-        }
-    return {} if found == wanted else {where: f"{where} is {_short(found)} there and {_short(wanted)} here"}
+        keys = found.keys() | wanted.keys()
+        parts = [(found.get(key), wanted.get(key), f"{where}.{key}" if where else key) for key in keys]
+    elif isinstance(found, list) and isinstance(wanted, list):
+        pairs = enumerate(zip_longest(found, wanted))
+        parts = [(there, here, f"{where}[{number}]") for number, (there, here) in pairs]
+    elif found == wanted:
+        return {}
+    else:
+        there, here = _shown(repr(found), repr(wanted))
+        return {where: f"{where} is {there} there and {here} here"}
+    return {place: said for part in parts for place, said in _differences(*part).items()}
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
+def _shown(there: str, here: str) -> list[str]:
+    # The beginnings of two networks' descriptions are often the same: shown is where they begin to differ.
+    alike = takewhile(lambda pair: pair[0] == pair[1], zip(there, here, strict=False))
+    same = sum(1 for _ in alike)
+    start = 0 if same < _SHOWN // 2 else same - _SHOWN // 4
+    return [_short(f"...{text[start:]}" if start else text) for text in (there, here)]
+
+
+def _short(text: str) -> str:
     return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."

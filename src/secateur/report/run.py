@@ -14,11 +14,10 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from secateur.errors import CheckpointError
+from secateur.recipes.record import check, read_record
 from secateur.report import schema
-from secateur.report.schema import check
 
 COMPACT = "pruned.secateur"
-_RESULT_FORMAT = 1
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -108,15 +107,9 @@ def read_run(folder: Path | str) -> Run:
             f"{folder / 'run.json'} does not say what the run is (name, seed and plan); expected the folder "
             "of a run of `secateur run`"
         )
-    record = _json(folder / "result.json")
-    if record is not None and (not isinstance(record, dict) or record.get("format") != _RESULT_FORMAT):
-        raise CheckpointError(
-            f"{folder / 'result.json'} is not a result of this version of Secateur (format {_RESULT_FORMAT})"
-        )
     again = "remove it, and the same `secateur run` writes it again"
     check(schema.Identity, identity, folder / "run.json", "name another run's folder")
-    if record is not None:
-        check(schema.Record, record, folder / "result.json", again)
+    record = read_record(folder)
     log = _log(folder / "log.jsonl")
     for line in log:
         check(schema.Epoch, line, folder / "log.jsonl", again)
@@ -157,8 +150,7 @@ def _tensors(path: Path) -> Tensors:
         return {}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
-            f"{path} is damaged or not a safetensors file ({error}); remove it, and the same `secateur run` "
-            "writes it again"
+            f"{path} is damaged or not a safetensors file ({error}); the same `secateur run` writes it again"
         ) from error
     return tensors
 

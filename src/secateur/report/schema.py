@@ -1,32 +1,24 @@
-"""What a page needs of a run's JSON files: looked at once, when they are read."""
+"""What a page needs of a run's JSON files beside its result: looked at once, when they are read."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
-from secateur.errors import CheckpointError
-
-Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
+from secateur.recipes.record import Part
 
 
-class _Part(BaseModel):
-    # Strict: the page computes with what lies in the file, not with what it could be turned into.
-    model_config = ConfigDict(strict=True, allow_inf_nan=False)
-
-
-class _Kind(_Part):
+class _Kind(Part):
     kind: str
 
 
-class _Optimizer(_Part):
+class _Optimizer(Part):
     kind: str
     learning_rate: float
 
 
-class _Phase(_Part):
+class _Phase(Part):
     epochs: int
     optimizer: _Optimizer
     schedule: _Kind
@@ -35,23 +27,23 @@ class _Phase(_Part):
     l2: float = 0.0
 
 
-class _Turn(_Part):
+class _Turn(Part):
     layers: list[str]
     retrain: list[_Phase]
 
 
-class _Plan(_Part):
+class _Plan(Part):
     dense: list[_Phase]
     retrain: list[_Phase]
     final: list[_Phase] | None = None
-    turns: list[_Turn] = []
+    turns: list[_Turn] = Field(default=[])
     rounds: int = 1
     cut: dict[str, Any] | None = None
     target: dict[str, Any] | None = None
     dropout: float | None = None
 
 
-class Identity(_Part):
+class Identity(Part):
     """Of ``run.json``."""
 
     name: str
@@ -62,7 +54,7 @@ class Identity(_Part):
     data: dict[str, Any] | None = None
 
 
-class Epoch(_Part):
+class Epoch(Part):
     """Of a line of ``log.jsonl``."""
 
     stage: str
@@ -72,129 +64,21 @@ class Epoch(_Part):
     seconds: float
 
 
-class _Weights(_Part):
-    total: int
-    kept: int
-
-
-class _Error(_Part):
-    dense: float
-    pruned: float
-    difference: float
-    pruned_interval: Interval
-    difference_interval: Interval
-    test_images: int
-
-
-class _Layer(_Part):
-    name: str
-    weights: int
-    kept: int
-    flop: float | None
-    activation_density: float | None
-    flop_kept: float | None
-
-
-class _Point(_Part):
-    compression: float
-    test_error: float
-    test_interval: Interval
-    kept: int
-
-
-class _Dead(_Part):
-    total: int
-    without_inputs: int
-    without_outputs: int
-
-
-class _Provenance(_Part):
-    created: str
-    commit: str
-    configuration_hash: str
-    cpu: str
-    cores: int
-    threads: int
-    platform: str
-    versions: dict[str, str]
-
-
-class _Attempt(_Part):
-    name: str
-    price: float
-    weights: int
-    validation_error: float
-    excess: float | None
-    epochs: int
-    kept: bool
-
-
-class _NonInferiority(_Part):
-    margin: float
-    bound: float
-    shown: bool
-
-
-class _Search(_Part):
-    unit: str
-    met: bool
-    statement: str
-    attempts: list[_Attempt]
-    non_inferiority: _NonInferiority | None
-
-
-class Record(_Part):
-    """Of ``result.json``."""
-
-    weights: _Weights
-    compression: float
-    error: _Error
-    layers: list[_Layer]
-    total: _Layer
-    notes: list[str]
-    curve: list[_Point]
-    dead_neurons: dict[str, _Dead]
-    provenance: _Provenance
-    search: _Search | None = None
-
-
-class _ScanPoint(_Part):
+class _ScanPoint(Part):
     kept: int
     density: float
     error: float
 
 
-class _ScanLayer(_Part):
+class _ScanLayer(Part):
     layer: str
     points: list[_ScanPoint]
 
 
-class Scan(_Part):
+class Scan(Part):
     """Of ``sensitivity.json``."""
 
     finished: bool
     images: int
     error: float
     layers: list[_ScanLayer]
-
-
-def check(shape: type[BaseModel], content: Any, path: Path, advice: str) -> None:
-    """Refuse JSON of another shape.
-
-    Args:
-        shape: What is needed of it; whatever else it holds is let be.
-        content: What was read.
-        path: From where, for the message.
-        advice: What to do, for the message.
-
-    Raises:
-        CheckpointError: Something that is needed is missing or of another type.
-    """
-    try:
-        shape.model_validate(content)
-    except ValidationError as error:
-        found = error.errors(include_url=False)[0]
-        where = ".".join(map(str, found["loc"])) or "the whole"
-        raise CheckpointError(
-            f"{path} is damaged or of another kind ({where}: {found['msg']}); {advice}"
-        ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
 from secateur.analysis.sensitivity import Sensitivity
 from secateur.report.tables import human_count
@@ -36,7 +37,7 @@ def sensitivity_table(scan: Sensitivity) -> Table:
         for point in layer.points:
             nearest = min(range(len(columns)), key=lambda place: abs(columns[place] - point.density))
             cells[nearest] = _points(point.error - scan.error)
-        table.add_row(layer.layer, human_count(layer.weights), *cells)
+        table.add_row(Text(layer.layer), human_count(layer.weights), *cells)
     return table
 
 

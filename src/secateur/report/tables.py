@@ -21,7 +21,8 @@ def layer_table(record: Mapping[str, Any]) -> Table:
         A table with the columns layer, weights, FLOP, Act %, Weights %, FLOP %, and a row of totals; ``-``
         stands for what could not be counted.
     """
-    table = Table(title=f"{record['name']}, seed {record['seed']}", box=box.SIMPLE_HEAD, title_justify="left")
+    title = Text(f"{record['name']}, seed {record['seed']}", style="table.title")
+    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left")
     table.add_column("layer")
     for column in ("weights", "FLOP", "Act %", "Weights %", "FLOP %"):
         table.add_column(column, justify="right")
@@ -83,9 +84,9 @@ def human_count(number: float) -> str:
     return f"{number:.0f}"
 
 
-def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+def _cells(row: Mapping[str, Any]) -> tuple[str | Text, ...]:
     return (
-        row["name"],
+        Text(row["name"]),  # names are anybody's: brackets are not ours to read
         human_count(row["weights"]),
         "-" if row["flop"] is None else human_count(row["flop"]),
         _percent(row["activation_density"], 0),

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, final
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
@@ -169,6 +169,50 @@ def load_weights(path: Path) -> dict[str, Tensor]:
         raise CheckpointError(f"there is no file {path}") from error
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} is damaged or not a safetensors file: {error}") from error
+
+
+def holds_weights(path: Path, tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a safetensors file holds these tensors and no others, to the bit; looked at one by one.
+
+    Args:
+        path: The file; one that is absent or damaged holds nothing.
+        tensors: By name.
+
+    Returns:
+        Whether it does.
+
+    Example:
+        >>> holds_weights(Path("none.safetensors"), {})
+        False
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            return set(file.keys()) == set(tensors) and all(
+                same_bits(file.get_tensor(name), tensor) for name, tensor in tensors.items()
+            )
+    except (SafetensorError, OSError):
+        return False
+
+
+def same_bits(one: Tensor, other: Tensor) -> bool:
+    """Whether two tensors are of one type and shape and hold the same bits: NaN is the same as itself.
+
+    Args:
+        one: A tensor.
+        other: Another one.
+
+    Returns:
+        Whether they are.
+
+    Example:
+        >>> nan = torch.tensor([float("nan")])
+        >>> same_bits(nan, nan.clone()), same_bits(torch.zeros(2), torch.zeros(2, dtype=torch.int32))
+        (True, False)
+    """
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    plain = [each.detach().cpu().contiguous().flatten().view(torch.uint8) for each in (one, other)]
+    return torch.equal(*plain)
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
