@@ -277,7 +277,7 @@ def _drawn_by_numpy() -> nn.Module:
     return model
 
 
-def _of_a_width_drawn_by_python() -> nn.Module:
+def _of_ever_wider_layers() -> nn.Module:
     width = next(WIDTHS)
     return nn.Sequential(nn.Flatten(), nn.Linear(144, width), nn.ReLU(), nn.Linear(width, CLASSES))
 
@@ -296,7 +296,7 @@ WIDTHS = count(5)
     ("model", "differs"),
     [
         (_drawn_by_numpy, r"Dense: made twice .*, it differs in fc2\.weight, so"),
-        (_of_a_width_drawn_by_python, r"Sequential: .* it differs in 1\.weight, so"),
+        (_of_ever_wider_layers, r"Sequential: .* it differs in 1\.weight, so"),
         (Projecting, "Projecting: .* it differs in projection, so"),
     ],
 )
