@@ -44,6 +44,7 @@ from secateur.compiler.operators.normalisation import (
 )
 from secateur.compiler.operators.pooling import global_pool, pool
 from secateur.compiler.operators.reduction import reduce, reduce_of, softmax_of
+from secateur.compiler.operators.transposed import transposed_convolution
 from secateur.format.graph import LogSoftmax, Softmax
 
 Translator = Callable[[Call, Builder], None]
@@ -59,6 +60,7 @@ OPERATORS: Mapping[str, Translator] = {
     "Clip": clip,
     "Concat": concat,
     "Conv": convolution,
+    "ConvTranspose": transposed_convolution,
     "DepthToSpace": depth_to_space,
     "Div": binary("divide"),
     "Dropout": reshape,
