@@ -34,6 +34,10 @@ def _i(*numbers: int) -> Array:
     return np.array(numbers, np.int64)
 
 
+def _f(*numbers: float) -> Array:
+    return np.array(numbers, np.float32)
+
+
 _BN = tuple(np.abs(normal((4,), seed)) + 0.5 for seed in range(4))
 
 ROWS = (
@@ -154,6 +158,14 @@ ROWS = (
     Row("Relu", exact=True),
     Row("Reshape", constants=(_i(-1, 8, 3),), exact=True),
     Row("Reshape", constants=(_i(0, -1),), exact=True),
+    Row("Resize", (2, 3, 4, 5), (_f(), _f(1, 1, 2, 3)), exact=True),
+    Row(
+        "Resize",
+        (2, 3, 4, 5),
+        (_f(1, 1, 2, 3),),
+        opset=10,
+        exact=True,
+    ),
     Row("Selu"),
     Row("Sigmoid"),
     Row("Slice", constants=(_i(1, -3), _i(4, 100), _i(1, 2)), exact=True),
@@ -179,6 +191,8 @@ ROWS = (
     Row("Transpose", exact=True),
     Row("Unsqueeze", constants=(_i(1, -1),), exact=True),
     Row("Unsqueeze", attributes={"axes": [0, 3]}, opset=11, exact=True),
+    Row("Upsample", (2, 3, 4, 5), (_f(1, 1, 3, 1),), opset=9, exact=True),
+    Row("Upsample", (2, 3, 4, 5), (), {"scales": [1.0, 1.0, 2.0, 2.0]}, opset=7, exact=True),
 )
 
 # ONNX Runtime does not know this one yet; onnx's own cases cover it (test_onnx_cases.py).

@@ -44,6 +44,7 @@ from secateur.compiler.operators.normalisation import (
 )
 from secateur.compiler.operators.pooling import global_pool, pool
 from secateur.compiler.operators.reduction import reduce, reduce_of, softmax_of
+from secateur.compiler.operators.resizing import resize
 from secateur.compiler.operators.transposed import transposed_convolution
 from secateur.format.graph import LogSoftmax, Softmax
 
@@ -104,6 +105,7 @@ OPERATORS: Mapping[str, Translator] = {
     "ReduceSumSquare": reduce_of("square", "sum", None),
     "Relu": plain("relu"),
     "Reshape": reshape,
+    "Resize": resize,
     "Selu": elu,
     "Sigmoid": plain("sigmoid"),
     "Slice": slice_,
@@ -120,4 +122,5 @@ OPERATORS: Mapping[str, Translator] = {
     "Tile": tile,
     "Transpose": transpose,
     "Unsqueeze": reshape,
+    "Upsample": resize,
 }
