@@ -17,7 +17,7 @@ from secateur.compiler.network import Array, Network
 from secateur.compiler.operators.transposed import Axis, sub_kernels
 from secateur.compiler.reading import load_network
 from secateur.errors import UnsupportedModelError
-from secateur.format.graph import Convolution, Slice
+from secateur.format.graph import Convolution, Reshape, Slice
 from secateur.runtime.program import Program
 from tests.compiler.models import assert_close, check, model, node, normal, onnx_runtime, whole
 
@@ -170,12 +170,26 @@ def test_layers_of_torch(data: st.DataObject) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kernel", "stride", "padding", "taps", "cut"),
-    [(2, 2, 0, 1, False), (4, 2, 1, 2, True), (3, 2, 1, 2, True), (4, 4, 0, 1, False), (3, 1, 1, 3, False)],
+    ("kernel", "stride", "padding", "added", "taps", "cut"),
+    [
+        (2, 2, 0, 0, 1, False),
+        (2, 2, 1, 0, 1, True),
+        (4, 4, 0, 0, 1, False),
+        (3, 2, 1, 1, 2, False),
+        (3, 2, 1, 0, 2, True),
+        (4, 2, 1, 0, 3, False),
+        (6, 2, 1, 0, 3, True),
+        (5, 2, 2, 1, 3, False),
+        (8, 2, 3, 0, 5, False),
+        (3, 1, 1, 0, 3, False),
+    ],
 )
-def test_what_a_layer_becomes(kernel: int, stride: int, padding: int, taps: int, cut: bool) -> None:
+def test_what_a_layer_becomes(
+    kernel: int, stride: int, padding: int, added: int, taps: int, cut: bool
+) -> None:
     weight = pruned((3, 5, kernel, kernel), 0.4)
-    made = node("ConvTranspose", ["x", "up.weight"], ["y"], strides=[stride] * 2, pads=[padding] * 4)
+    attributes = {"strides": [stride] * 2, "pads": [padding] * 4, "output_padding": [added] * 2}
+    made = node("ConvTranspose", ["x", "up.weight"], ["y"], **attributes)
     network = load_network(model([made], {"x": ("N", 3, 6, 6)}, ["y"], {"up.weight": weight}))
     (layer,) = [each for each in network.graph.nodes if isinstance(each, Convolution)]
     assert (layer.name, layer.weight) == ("up", "up.weight")
@@ -183,6 +197,19 @@ def test_what_a_layer_becomes(kernel: int, stride: int, padding: int, taps: int,
     assert found.shape == (5 * stride**2, 3, taps, taps)
     assert np.count_nonzero(found) == np.count_nonzero(weight)
     assert any(isinstance(each, Slice) for each in network.graph.nodes) == cut
+
+
+def test_one_input_makes_all_outputs_at_once() -> None:
+    proto = model(
+        [node("ConvTranspose", ["x", "w"], ["y"]), node("Relu", ["y"], ["z"])],
+        {"x": ("N", 6, 1, 1)},
+        ["z"],
+        {"w": pruned((6, 5, 4, 4), 0.5)},
+    )
+    network = check(proto, {"x": whole((3, 6, 1, 1), 2)}, exact=True)
+    assert [type(each) for each in network.graph.nodes] == [Convolution, Reshape]
+    (weight,) = network.constants.values()
+    assert weight.shape == (5 * 16, 6, 1, 1)
 
 
 def up(

@@ -259,6 +259,10 @@ def regroup(
         source: The name of the value.
         target: The name of the value that is written.
     """
+    moved = [axis for axis in order if shape[axis] != 1]
+    if moved == sorted(moved):
+        build.add(Reshape(build.node_name(call.name), source, target))
+        return
     parted = build.temporary(f"{call.name}.parted", shape)
     turned = build.temporary(f"{call.name}.turned", tuple(shape[axis] for axis in order))
     build.add(Reshape(build.node_name(f"{call.name}.parted"), source, parted.name))
