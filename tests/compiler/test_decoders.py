@@ -24,18 +24,18 @@ def block(inputs: int, outputs: int) -> nn.Module:
 class UNet(nn.Module):
     """Down, down, up, up, and what was on the way down beside what comes up."""
 
-    def __init__(self, *, transposed: bool) -> None:
+    def __init__(self, up: str) -> None:
         super().__init__()
         self.down1, self.down2, self.bottom = block(3, 8), block(8, 16), block(16, 32)
         self.pool = nn.MaxPool2d(2)
-        if transposed:
+        if up == "transposed":
             self.up2: nn.Module = nn.ConvTranspose2d(32, 16, 2, 2)
             self.up1: nn.Module = nn.Sequential(
                 nn.ConvTranspose2d(16, 8, 3, 2, 1, 1, bias=False), nn.BatchNorm2d(8), nn.ReLU()
             )
         else:
-            self.up2 = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(32, 16, 1))
-            self.up1 = nn.Sequential(nn.Upsample(scale_factor=2), nn.Conv2d(16, 8, 1))
+            self.up2 = nn.Sequential(nn.Upsample(scale_factor=2, mode=up), nn.Conv2d(32, 16, 1))
+            self.up1 = nn.Sequential(nn.Upsample(scale_factor=2, mode=up), nn.Conv2d(16, 8, 1))
         self.join2, self.join1, self.head = block(32, 16), block(16, 8), nn.Conv2d(8, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -73,11 +73,16 @@ def waves() -> nn.Module:
 
 
 NETWORKS = {
-    "u-net": (lambda: UNet(transposed=True), (3, 32, 24), {"Convolution": 8, "Transpose": 2, "Concat": 2}),
+    "u-net": (lambda: UNet("transposed"), (3, 32, 24), {"Convolution": 8, "Transpose": 2, "Concat": 2}),
     "u-net by repeating": (
-        lambda: UNet(transposed=False),
+        lambda: UNet("nearest"),
         (3, 32, 24),
         {"Convolution": 8, "Expand": 4, "Concat": 2},
+    ),
+    "u-net by interpolating": (
+        lambda: UNet("bilinear"),
+        (3, 32, 24),
+        {"Convolution": 10, "Pad": 2, "Transpose": 2, "Concat": 2},
     ),
     "generator": (generator, (12, 1, 1), {"Convolution": 3, "Transpose": 2}),
     "waves": (waves, (2, 32), {"Convolution": 3, "Transpose": 1, "Expand": 1}),
@@ -109,7 +114,7 @@ def test_a_network_from_torch_to_the_file_and_back(name: str, tmp_path: Path) ->
 
 
 def test_layers_that_go_up_are_measured_and_known_by_name(tmp_path: Path) -> None:
-    network = shaken(UNet(transposed=True)).eval()
+    network = shaken(UNet("transposed")).eval()
     program = sc.compile(network, torch.randn(1, 3, 16, 16), threads=1, cache=tmp_path / "kernels.json")
     names = [layer.layer for layer in program.kernels()]
     assert {"up2", "up1.0"} <= set(names)

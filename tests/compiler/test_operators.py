@@ -159,6 +159,7 @@ ROWS = (
     Row("Reshape", constants=(_i(-1, 8, 3),), exact=True),
     Row("Reshape", constants=(_i(0, -1),), exact=True),
     Row("Resize", (2, 3, 4, 5), (_f(), _f(1, 1, 2, 3)), exact=True),
+    Row("Resize", (2, 3, 4, 5), (_f(), _f(1, 1, 2, 3)), {"mode": "linear"}),
     Row(
         "Resize",
         (2, 3, 4, 5),

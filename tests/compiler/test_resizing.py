@@ -18,7 +18,7 @@ from secateur.compiler.operators.resizing import REPEATS
 from secateur.compiler.reading import load_network, onnx_of_module
 from secateur.errors import UnsupportedModelError
 from secateur.runtime.program import Program
-from tests.compiler.models import check, model, node, normal
+from tests.compiler.models import assert_close, check, model, node, normal, onnx_runtime
 
 
 def floats(*numbers: float) -> Array:
@@ -34,7 +34,9 @@ def resized(
 ) -> onnx.ModelProto:
     given = {"scales": scales, "sizes": sizes}
     constants = {name: array for name, array in given.items() if array is not None}
-    names = ["x", "", *(name if name in constants else "" for name in given)]
+    names = ["x", *([""] if opset > 10 else []), *(name if name in constants else "" for name in given)]
+    if opset == 10:
+        names = names[:2]
     made = node("Resize", names, ["y"], **attributes)
     return model([made], {"x": shape}, ["y"], constants, opset)
 
@@ -62,6 +64,34 @@ def test_whole_factors(
     np.testing.assert_array_equal(executed(network, x), np.kron(x, np.ones((1, 1, *factors), np.float32)))
 
 
+@settings(deadline=None, max_examples=80)
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.integers(1, 6)), min_size=1, max_size=2),
+    st.sampled_from(["half_pixel", "half_pixel_symmetric", "pytorch_half_pixel"]),
+    st.booleans(),
+    st.sampled_from([1, 2, 5, None]),
+)
+def test_whole_factors_between_neighbours(
+    spatial: list[tuple[int, int]], coordinates: str, by_size: bool, batch: int | None
+) -> None:
+    sizes, factors = zip(*spatial, strict=True)
+    attributes = {"coordinate_transformation_mode": coordinates, "mode": "linear"}
+    shape = (2 if batch is None else "N", 3, *sizes)
+    if by_size:
+        asked = np.array([size * factor for size, factor in spatial], np.int64)
+        proto = resized(shape, sizes=asked, axes=list(range(2, 2 + len(sizes))), **attributes)
+    else:
+        proto = resized(shape, scales=floats(1, 1, *factors), **attributes)
+    x = normal((batch or 2, 3, *sizes), 1)
+    network = check(proto, {"x": x})
+    found = executed(network, x)
+    assert_close(found, onnx_runtime(proto, {"x": x})["y"])
+    if coordinates == "half_pixel":
+        mode = "linear" if len(sizes) == 1 else "bilinear"
+        expected = nn.functional.interpolate(torch.from_numpy(x), scale_factor=factors, mode=mode)
+        assert_close(found, expected.numpy())
+
+
 def executed(network: Network, x: Array) -> Array:
     """What the native runtime gives."""
     program = Program(packed(network.graph, network.constants, values="float32", batch=1), threads=1)
@@ -84,16 +114,18 @@ def test_what_is_no_number_stays_where_and_as_it_is() -> None:
         (nn.Upsample(scale_factor=2), (3, 4, 5)),
         (nn.Upsample(size=(8, 15)), (3, 4, 5)),
         (nn.Upsample(scale_factor=3), (3, 7)),
+        (nn.Upsample(scale_factor=2, mode="bilinear"), (3, 4, 5)),
     ],
 )
 def test_layers_of_torch(layer: nn.Module, shape: tuple[int, ...]) -> None:
     network = load_network(onnx_of_module(layer, [torch.zeros(1, *shape)]))
     for batch in (1, 2, 5):
         x = normal((batch, *shape), batch)
-        np.testing.assert_array_equal(executed(network, x), layer(torch.from_numpy(x)).numpy())
+        assert_close(executed(network, x), layer(torch.from_numpy(x)).numpy())
 
 
 _WHOLE = "whole factors (F.interpolate(x, scale_factor=2))"
+_LINEAR = "half_pixel, half_pixel_symmetric and pytorch_half_pixel (align_corners=False)"
 _HOW = (
     "asymmetric with floor, and half_pixel, half_pixel_symmetric and pytorch_half_pixel with "
     "round_prefer_floor and round_prefer_ceil"
@@ -105,11 +137,33 @@ _HOW = (
     [
         (
             resized(("N", 2, 3, 4), floats(1, 1, 2, 2), mode="cubic"),
-            "mode is 'cubic'; supported: nearest",
+            "mode is 'cubic'; supported: nearest and linear",
         ),
         (
-            resized(("N", 2, 3, 4), floats(1, 1, 2, 2), mode="linear"),
-            "mode is 'linear'; supported: nearest",
+            resized(
+                ("N", 2, 3, 4),
+                floats(1, 1, 2, 2),
+                mode="linear",
+                coordinate_transformation_mode="align_corners",
+            ),
+            f"mode is 'linear' with coordinate_transformation_mode 'align_corners'; supported: {_LINEAR}",
+        ),
+        (
+            resized(("N", 2, 3, 4), floats(1, 1, 2, 2), mode="linear", antialias=1),
+            "mode is 'linear' with coordinate_transformation_mode 'half_pixel' and antialias; supported: "
+            + _LINEAR,
+        ),
+        (
+            resized(("N", 2, 3, 4), floats(1, 1, 2, 2), opset=10, mode="linear"),
+            f"mode is 'linear' with coordinate_transformation_mode 'asymmetric'; supported: {_LINEAR}",
+        ),
+        (
+            resized(("N", 2, 3, 4, 2), floats(1, 1, 2, 2, 2), mode="linear"),
+            "mode is 'linear' in 3 dimensions; supported: one and two dimensions",
+        ),
+        (
+            resized(("N", 2, 4), floats(1, 1, 1.5), mode="linear"),
+            f"it resizes 4 to 6 by 1.5; supported: {_WHOLE}",
         ),
         (
             resized(("N", 2, 3, 4), floats(1, 1, 2, 2), nearest_mode="floor"),

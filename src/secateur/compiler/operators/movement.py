@@ -20,6 +20,7 @@ from secateur.format.graph import (
     Shape,
     Slice,
     Transpose,
+    Value,
     resolve,
 )
 
@@ -244,6 +245,22 @@ def space_to_depth(call: Call, build: Builder) -> None:
     shape = (batch, channels, height // block, block, width // block, block)
     order = (0, 3, 5, 1, 2, 4) if call.text("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
     regroup(call, build, shape, order, source.name, target.name)
+
+
+def phases_to_pixels(call: Call, build: Builder, made: Value, strides: tuple[int, ...], whole: Value) -> None:
+    """Append what puts phases side by side: of each channel, one for each place in a block of pixels.
+
+    Args:
+        call: The node that it is of.
+        build: Where.
+        made: N x (channels x phases) x spatial dimensions, N being the second's or a multiple of it.
+        strides: The size of a block along each spatial dimension.
+        whole: N x channels x spatial dimensions, each of them its stride times as large.
+    """
+    rank = len(strides)
+    shape = (*whole.shape[:2], *strides, *made.shape[2:])
+    order = (0, 1, *(axis for each in range(2, 2 + rank) for axis in (each + rank, each)))
+    regroup(call, build, shape, order, made.name, whole.name)
 
 
 def regroup(

@@ -14,7 +14,7 @@ from secateur.compiler.network import Array
 from secateur.compiler.operands import Call
 from secateur.compiler.operators.convolution import add_convolution
 from secateur.compiler.operators.layers import weight_label
-from secateur.compiler.operators.movement import regroup
+from secateur.compiler.operators.movement import phases_to_pixels
 from secateur.compiler.operators.windows import Windows, windows
 from secateur.format.graph import Slice, Value
 
@@ -140,8 +140,7 @@ def transposed_convolution(call: Call, build: Builder) -> None:
     )
     add_convolution(call, build, source, weights, made.name, at, groups=groups, bias=shifts)
     if phases > 1:
-        order = (0, 1, *(axis for each in range(2, 2 + len(axes)) for axis in (each + len(axes), each)))
-        regroup(call, build, (batch, outputs, *strides, *places), order, made.name, whole.name)
+        phases_to_pixels(call, build, made, strides, whole)
     if whole is not target:
         name = build.node_name(f"{call.name}.cut")
         build.add(Slice(name, whole.name, target.name, (0, 0, *starts), (1,) * (2 + len(axes))))
