@@ -225,3 +225,15 @@ def test_sizes_that_are_computed_are_refused() -> None:
     proto = model([node("Resize", ["x", "", "scales"], ["y"])], {"x": ("N", 2, 4), "scales": (3,)}, ["y"], {})
     with pytest.raises(UnsupportedModelError, match=r"node 'y_node' \(Resize\): .*; supported: "):
         load_network(proto)
+
+
+def test_indices_are_refused() -> None:
+    proto = model(
+        [node("Resize", ["i", "", "scales"], ["j"]), node("Gather", ["t", "j"], ["y"])],
+        {"i": ("N", 1, 3)},
+        ["y"],
+        {"scales": floats(1, 1, 2), "t": normal((5, 4))},
+        types={"i": "int64"},
+    )
+    with pytest.raises(UnsupportedModelError, match="it resizes int64; supported: float32"):
+        load_network(proto)

@@ -25,6 +25,8 @@ REPEATS = frozenset(
 def resize(call: Call, build: Builder) -> None:
     """Resize and Upsample by whole factors, to the nearest number or linearly between the nearest ones."""
     source, target = call.value(0), call.only_output()
+    if source.dtype != "float32":
+        raise call.refused(f"it resizes {source.dtype}", "float32")
     # Before version 11 there was one way alone.
     old = call.version < 11
     coordinates = "asymmetric" if old else call.text("coordinate_transformation_mode", "half_pixel")
