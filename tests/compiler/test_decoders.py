@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 
 import secateur as sc
 from secateur.format.graph import Convolution
+from secateur.format.model import ADDED_ZEROS
 from secateur.runtime.program import Program
 from tests.compiler.test_networks import shaken
 
@@ -124,3 +126,31 @@ def test_layers_that_go_up_are_measured_and_known_by_name(tmp_path: Path) -> Non
     assert activation is not None
     assert activation.kind == "relu"
     assert_agrees(program, network, (3, 16, 16))
+
+
+def test_zeros_that_fill_up_phases_are_not_counted(tmp_path: Path) -> None:
+    network = nn.Sequential(
+        nn.ConvTranspose2d(4, 6, 3, 2, 1, 1), nn.BatchNorm2d(6), nn.ConvTranspose2d(6, 4, 4, 2, 1)
+    ).eval()
+    pruner = sc.Pruner(network)
+    pruner.prune(sc.Density(0.25))
+    pruner.finalize()
+    sc.compile(network, torch.randn(1, 4, 5, 5), measure=False).save(tmp_path / "up.secateur")
+    program = sc.load(tmp_path / "up.secateur")
+    shapes = {name: weight.shape for name, weight in program.model.weights.items()}
+    assert shapes == {"0.weight": (24, 4, 2, 2), "2.weight": (16, 6, 3, 3)}
+    assert {name: program.density(name) for name in shapes} == {"0.weight": 0.25, "2.weight": 0.25}
+    own = {name: program.model.own_weights(name) for name in shapes}
+    assert own == {"0.weight": 4 * 6 * 9, "2.weight": 6 * 4 * 16}
+
+
+@pytest.mark.parametrize(
+    "told", [None, 3, [], {}, {"0.weight": "many"}, {"0.weight": -1}, {"0.weight": 9999}]
+)
+def test_a_file_that_tells_nonsense_of_added_zeros_is_not_believed(told: object) -> None:
+    program = sc.compile(nn.Sequential(nn.Linear(8, 4)), torch.randn(1, 8), measure=False)
+    model = replace(program.model, provenance={ADDED_ZEROS: told})
+    assert model.own_weights("0.weight") == 32
+    assert Program(model).density("0.weight") == 1.0
+    more = replace(program.model, provenance={ADDED_ZEROS: {"0.weight": 20}})
+    assert Program(more).density("0.weight") == 1.0

@@ -124,7 +124,9 @@ def transposed_convolution(call: Call, build: Builder) -> None:
         raise call.refused(f"a bias of shape {bias.shape} does not fit {outputs} outputs", "(out,)")
     axes = _axes(call, source, target, kernel)
     phases = prod(axis.stride for axis in axes)
-    weights = build.constant(sub_kernels(weight, groups, axes), weight_label(call))
+    kernels = sub_kernels(weight, groups, axes)
+    weights = build.constant(kernels, weight_label(call))
+    build.zeros_added(weights, kernels.size - weight.size)
     shifts = None if bias is None else build.constant(np.repeat(bias, phases), call.label(2))
     at = Windows(
         (1,) * len(axes),

@@ -127,4 +127,4 @@ def _before(wiring: Wiring, node: Node, applied: _Applied, steps: tuple[Moving, 
             nodes.append(moved.get(old.output, old))
     made = rebuilt(network, nodes, constants=constants)
     values = tuple(value for value in made.graph.values if value.name != last)
-    return Network(replace(made.graph, values=(*values, first)), made.constants)
+    return replace(made, graph=replace(made.graph, values=(*values, first)))

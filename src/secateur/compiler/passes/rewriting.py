@@ -79,7 +79,8 @@ def rebuilt(
     kept = tuple(renamed(node, names) if names else node for node in nodes if node is not None)
     every = {**network.constants, **(constants or {})}
     values = tuple(value for value in graph.values if value.name not in names)
-    return Network(replace(graph, nodes=kept, values=values, constants=tuple(every)), every)
+    made = replace(graph, nodes=kept, values=values, constants=tuple(every))
+    return replace(network, graph=made, constants=every)
 
 
 def unused_name(network: Network, hint: str, taken: Iterable[str] = ()) -> str:
