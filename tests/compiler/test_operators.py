@@ -34,6 +34,10 @@ def _i(*numbers: int) -> Array:
     return np.array(numbers, np.int64)
 
 
+def _f(*numbers: float) -> Array:
+    return np.array(numbers, np.float32)
+
+
 _BN = tuple(np.abs(normal((4,), seed)) + 0.5 for seed in range(4))
 
 ROWS = (
@@ -57,6 +61,14 @@ ROWS = (
     Row("Clip", attributes={"max": 1.0}, opset=7, exact=True),
     Row("Concat", constants=(whole((3, 2, 6), 2),), attributes={"axis": -2}, exact=True, batched=False),
     Row("Conv", (2, 4, 7, 6), (whole((6, 2, 3, 2), 1), whole((6,), 2)), {"group": 2}, exact=True),
+    Row("ConvTranspose", (2, 4, 5), (whole((4, 3, 4), 1),), {"strides": [2], "pads": [1, 1]}, exact=True),
+    Row(
+        "ConvTranspose",
+        (2, 4, 3, 5),
+        (whole((4, 3, 3, 2), 1), whole((6,), 2)),
+        {"group": 2, "strides": [3, 1], "output_padding": [2, 0], "pads": [1, 0, 0, 2], "dilations": [2, 3]},
+        exact=True,
+    ),
     Row("DepthToSpace", (2, 8, 3, 2), (), {"blocksize": 2}, exact=True),
     Row("DepthToSpace", (2, 8, 3, 2), (), {"blocksize": 2, "mode": "CRD"}, exact=True),
     Row("Div", constants=(np.array([1, 2, 4, 8, 0.5, 0.25], np.float32),), exact=True),
@@ -146,6 +158,15 @@ ROWS = (
     Row("Relu", exact=True),
     Row("Reshape", constants=(_i(-1, 8, 3),), exact=True),
     Row("Reshape", constants=(_i(0, -1),), exact=True),
+    Row("Resize", (2, 3, 4, 5), (_f(), _f(1, 1, 2, 3)), exact=True),
+    Row("Resize", (2, 3, 4, 5), (_f(), _f(1, 1, 2, 3)), {"mode": "linear"}),
+    Row(
+        "Resize",
+        (2, 3, 4, 5),
+        (_f(1, 1, 2, 3),),
+        opset=10,
+        exact=True,
+    ),
     Row("Selu"),
     Row("Sigmoid"),
     Row("Slice", constants=(_i(1, -3), _i(4, 100), _i(1, 2)), exact=True),
@@ -171,6 +192,8 @@ ROWS = (
     Row("Transpose", exact=True),
     Row("Unsqueeze", constants=(_i(1, -1),), exact=True),
     Row("Unsqueeze", attributes={"axes": [0, 3]}, opset=11, exact=True),
+    Row("Upsample", (2, 3, 4, 5), (_f(1, 1, 3, 1),), opset=9, exact=True),
+    Row("Upsample", (2, 3, 4, 5), (), {"scales": [1.0, 1.0, 2.0, 2.0]}, opset=7, exact=True),
 )
 
 # ONNX Runtime does not know this one yet; onnx's own cases cover it (test_onnx_cases.py).

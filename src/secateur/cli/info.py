@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -133,7 +132,7 @@ def size_lines(program: Program, path: Path) -> Iterator[str]:
         Lines for people.
     """
     held = program.model
-    dense = 4 * sum(math.prod(weight.shape) for weight in held.weights.values())
+    dense = 4 * sum(held.own_weights(name) for name in held.weights)
     dense += sum(tensor.nbytes for tensor in held.tensors.values())
     size = path.stat().st_size
     yield (

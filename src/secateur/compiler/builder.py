@@ -27,6 +27,7 @@ class Builder:
         self._constants: dict[str, Array] = {}
         self._of_array: dict[int, str] = {}
         self._nodes: list[Node] = []
+        self._added: dict[str, int] = {}
 
     def value(self, value: Value) -> None:
         """Take in one of the model's own values."""
@@ -48,6 +49,11 @@ class Builder:
         self._constants[name] = array
         self._of_array[id(array)] = name
         return name
+
+    def zeros_added(self, name: str, count: int) -> None:
+        """Say that so many zeros of a constant are not the model's own."""
+        if count:
+            self._added[name] = count
 
     def shape(self, name: str) -> Shape:
         """The shape of a value or constant."""
@@ -108,7 +114,7 @@ class Builder:
         graph = Graph(
             inputs, outputs, tuple(self._values.values()), tuple(self._constants), tuple(self._nodes)
         )
-        return Network(graph, dict(self._constants))
+        return Network(graph, dict(self._constants), dict(self._added))
 
 
 def _data_type(array: Array) -> DataType:

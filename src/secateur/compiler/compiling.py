@@ -19,7 +19,7 @@ from secateur.compiler.tuning import tuned
 from secateur.errors import ConfigurationError, MissingExtraError, StorageError
 from secateur.format.graph import Convolution, Graph, Linear, reads, resolve
 from secateur.format.layouts import Order, PackedWeight, ValueType
-from secateur.format.model import KernelChoice, Model
+from secateur.format.model import ADDED_ZEROS, KernelChoice, Model
 from secateur.format.packing import pack
 from secateur.format.values import round_values
 from secateur.records import cpu_name
@@ -108,6 +108,9 @@ def compile(  # the field's word; nobody needs the built-in beside it
         network = load_network(source)
     asked = fixed_kernels(kernels)
     model = packed(network.graph, network.constants, values=values, batch=batches[0], kernels=asked)
+    added = {name: count for name, count in network.added.items() if name in model.weights}
+    if added:
+        model = replace(model, provenance={**model.provenance, ADDED_ZEROS: added})
     if given is not None:
         wanted = Program(model, threads=threads).inputs
         batch_of(input_arrays(given, wanted), wanted)

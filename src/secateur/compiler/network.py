@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, final
 
 import numpy as np
@@ -22,10 +22,13 @@ class Network:
     Attributes:
         graph: What is computed.
         constants: An array for each of ``graph.constants``: float32, or int64 for the indices of a Gather.
+        added: How many of a weight's zeros are not the model's own: they fill up the phases of a transposed
+            convolution.
     """
 
     graph: Graph
     constants: Mapping[str, np.ndarray]
+    added: Mapping[str, int] = field(default_factory=dict)
 
 
 def takes_padding(

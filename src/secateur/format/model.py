@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import prod
 from typing import Any, final
 
 from secateur.format.graph import Graph
@@ -32,6 +33,10 @@ class KernelChoice:
     microseconds: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
 
+# Under this key of the provenance: how many zeros of a weight the compiler added, by the weight's name.
+ADDED_ZEROS = "added_zeros"
+
+
 @final
 @dataclass(frozen=True, eq=False)
 class Model:
@@ -50,3 +55,17 @@ class Model:
     tensors: Mapping[str, Array]
     choices: tuple[KernelChoice, ...] = ()
     provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def own_weights(self, weight: str) -> int:
+        """How many numbers of a weight are the network's own: all but zeros that the compiler added.
+
+        Args:
+            weight: The name of a packed weight.
+
+        Returns:
+            Its size, where the file does not say otherwise or says what cannot be.
+        """
+        size = prod(self.weights[weight].shape)
+        told = self.provenance.get(ADDED_ZEROS)
+        added = told.get(weight) if isinstance(told, dict) else None
+        return size - added if isinstance(added, int) and 0 <= added < size else size

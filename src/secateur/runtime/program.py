@@ -152,7 +152,7 @@ class Program:
         return self.bind(batch).kernels
 
     def density(self, weight: str) -> float:
-        """The fraction of a weight that is not zero.
+        """The fraction of a weight that is not zero, of what is the network's own.
 
         Args:
             weight: The name of a weighted layer's weight.
@@ -167,7 +167,8 @@ class Program:
             raise ConfigurationError(
                 f"weight {weight!r} is not in this program; expected one of {', '.join(self._weights)}"
             )
-        return self._weights[weight].density
+        # A file may say anything of what was added.
+        return min(self._weights[weight].matrix.nonzeros / max(self._model.own_weights(weight), 1), 1.0)
 
     def measured_microseconds(self, layer: str, kernel: str, batch: int = 1) -> float | None:
         """What a kernel took when the network was compiled, if the file says so.

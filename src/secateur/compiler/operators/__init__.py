@@ -44,6 +44,8 @@ from secateur.compiler.operators.normalisation import (
 )
 from secateur.compiler.operators.pooling import global_pool, pool
 from secateur.compiler.operators.reduction import reduce, reduce_of, softmax_of
+from secateur.compiler.operators.resizing import resize
+from secateur.compiler.operators.transposed import transposed_convolution
 from secateur.format.graph import LogSoftmax, Softmax
 
 Translator = Callable[[Call, Builder], None]
@@ -59,6 +61,7 @@ OPERATORS: Mapping[str, Translator] = {
     "Clip": clip,
     "Concat": concat,
     "Conv": convolution,
+    "ConvTranspose": transposed_convolution,
     "DepthToSpace": depth_to_space,
     "Div": binary("divide"),
     "Dropout": reshape,
@@ -102,6 +105,7 @@ OPERATORS: Mapping[str, Translator] = {
     "ReduceSumSquare": reduce_of("square", "sum", None),
     "Relu": plain("relu"),
     "Reshape": reshape,
+    "Resize": resize,
     "Selu": elu,
     "Sigmoid": plain("sigmoid"),
     "Slice": slice_,
@@ -118,4 +122,5 @@ OPERATORS: Mapping[str, Translator] = {
     "Tile": tile,
     "Transpose": transpose,
     "Unsqueeze": reshape,
+    "Upsample": resize,
 }

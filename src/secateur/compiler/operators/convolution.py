@@ -6,7 +6,7 @@ from secateur.compiler.builder import Builder
 from secateur.compiler.network import takes_padding
 from secateur.compiler.operands import Call
 from secateur.compiler.operators.layers import layer_name
-from secateur.compiler.operators.windows import windows
+from secateur.compiler.operators.windows import Windows, windows
 from secateur.format.graph import Convolution, Pad, Value
 
 
@@ -28,23 +28,50 @@ def convolution(call: Call, build: Builder) -> None:
     bias = call.optional_array(2, "bias")
     if bias is not None and bias.shape != weight.shape[:1]:
         raise call.refused(f"a bias of shape {bias.shape} does not fit {weight.shape[0]} outputs", "(out,)")
-    at = windows(call, source, kernel)
+    add_convolution(
+        call,
+        build,
+        source,
+        build.name(call, call.operand(1)),
+        call.only_output().name,
+        windows(call, source, kernel),
+        groups=groups,
+        bias=None if bias is None else build.constant(bias, call.label(2)),
+    )
+
+
+def add_convolution(
+    call: Call,
+    build: Builder,
+    source: Value,
+    weight: str,
+    output: str,
+    at: Windows,
+    *,
+    groups: int,
+    bias: str | None,
+) -> None:
+    """Append a convolution, and before it padding where there is more than a convolution takes.
+
+    Args:
+        call: The node that it is of.
+        build: Where.
+        source: Its input.
+        weight: The constant's name, (out, in / groups, kernel...).
+        output: The name of the value that it writes.
+        at: Its windows.
+        groups: Of channels.
+        bias: The constant's name.
+
+    Raises:
+        UnsupportedModelError: It must be padded, and a spatial dimension grows with the batch.
+    """
     name, pads = source.name, at.pads
+    kernel = call.fixed_dims(build.shape(weight)[2:], "its kernels")
     if not takes_padding(pads, kernel, at.strides, at.dilations):
         name, pads = _padded(call, build, source, pads), (0,) * len(pads)
-    build.add(
-        Convolution(
-            build.node_name(layer_name(call)),
-            name,
-            build.name(call, call.operand(1)),
-            call.only_output().name,
-            at.strides,
-            pads,
-            at.dilations,
-            groups,
-            None if bias is None else build.constant(bias, call.label(2)),
-        )
-    )
+    layer = build.node_name(layer_name(call))
+    build.add(Convolution(layer, name, weight, output, at.strides, pads, at.dilations, groups, bias))
 
 
 def _padded(call: Call, build: Builder, source: Value, pads: tuple[int, ...]) -> str:

@@ -20,6 +20,7 @@ from secateur.format.graph import (
     Shape,
     Slice,
     Transpose,
+    Value,
     resolve,
 )
 
@@ -232,7 +233,7 @@ def depth_to_space(call: Call, build: Builder) -> None:
         split_shape, order = (batch, block, block, inner, height, width), (0, 3, 4, 1, 5, 2)
     else:
         split_shape, order = (batch, inner, block, block, height, width), (0, 1, 4, 2, 5, 3)
-    _regroup(call, build, split_shape, order, source.name, target.name)
+    regroup(call, build, split_shape, order, source.name, target.name)
 
 
 def space_to_depth(call: Call, build: Builder) -> None:
@@ -243,12 +244,42 @@ def space_to_depth(call: Call, build: Builder) -> None:
     block = call.integer("blocksize", 1)
     shape = (batch, channels, height // block, block, width // block, block)
     order = (0, 3, 5, 1, 2, 4) if call.text("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4)
-    _regroup(call, build, shape, order, source.name, target.name)
+    regroup(call, build, shape, order, source.name, target.name)
 
 
-def _regroup(
+def phases_to_pixels(call: Call, build: Builder, made: Value, strides: tuple[int, ...], whole: Value) -> None:
+    """Append what puts phases side by side: of each channel, one for each place in a block of pixels.
+
+    Args:
+        call: The node that it is of.
+        build: Where.
+        made: N x (channels x phases) x spatial dimensions, N being the second's or a multiple of it.
+        strides: The size of a block along each spatial dimension.
+        whole: N x channels x spatial dimensions, each of them its stride times as large.
+    """
+    rank = len(strides)
+    shape = (*whole.shape[:2], *strides, *made.shape[2:])
+    order = (0, 1, *(axis for each in range(2, 2 + rank) for axis in (each + rank, each)))
+    regroup(call, build, shape, order, made.name, whole.name)
+
+
+def regroup(
     call: Call, build: Builder, shape: Shape, order: tuple[int, ...], source: str, target: str
 ) -> None:
+    """Append what parts the dimensions of a value, turns the parts and joins them to the target's.
+
+    Args:
+        call: The node that it is of.
+        build: Where.
+        shape: The source's numbers, parted.
+        order: A permutation of that shape.
+        source: The name of the value.
+        target: The name of the value that is written.
+    """
+    moved = [axis for axis in order if shape[axis] != 1]
+    if moved == sorted(moved):
+        build.add(Reshape(build.node_name(call.name), source, target))
+        return
     parted = build.temporary(f"{call.name}.parted", shape)
     turned = build.temporary(f"{call.name}.turned", tuple(shape[axis] for axis in order))
     build.add(Reshape(build.node_name(f"{call.name}.parted"), source, parted.name))

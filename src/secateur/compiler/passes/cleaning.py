@@ -87,9 +87,8 @@ def drop_dead(network: Network) -> Network:
     constants = {name: array for name, array in network.constants.items() if name in needed}
     kept = needed | set(graph.inputs)
     values = tuple(value for value in graph.values if value.name in kept)
-    return Network(
-        replace(graph, nodes=tuple(reversed(nodes)), values=values, constants=tuple(constants)), constants
-    )
+    slim = replace(graph, nodes=tuple(reversed(nodes)), values=values, constants=tuple(constants))
+    return replace(network, graph=slim, constants=constants)
 
 
 def share_constants(network: Network) -> Network:
@@ -111,7 +110,7 @@ def share_constants(network: Network) -> Network:
         else:
             names[name] = first
     constants = {name: array for name, array in network.constants.items() if name not in names}
-    slim = Network(replace(network.graph, constants=tuple(constants)), constants)
+    slim = replace(network, graph=replace(network.graph, constants=tuple(constants)), constants=constants)
     return rebuilt(slim, network.graph.nodes, names)
 
 

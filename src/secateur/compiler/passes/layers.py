@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from secateur.compiler.network import Array, Network, takes_padding
-from secateur.compiler.passes.rewriting import Wiring, rebuilt, unused_name
+from secateur.compiler.passes.rewriting import Wiring, per_channel, rebuilt, unused_name
 from secateur.format.graph import (
     Activation,
     Binary,
@@ -100,12 +100,8 @@ def fold_affine(network: Network) -> Network:
 
 def _per_channel(layer: Layer, constant: Array, shape: Shape, result: Shape) -> Array | None:
     channel = 1 if isinstance(layer, Convolution) else len(shape) - 1
-    if shape != result or constant.ndim > len(shape) or constant.dtype != np.float32:
-        return None
-    full = (1,) * (len(shape) - constant.ndim) + constant.shape
-    if any(size != 1 for axis, size in enumerate(full) if axis != channel):
-        return None
-    return np.broadcast_to(constant.reshape(-1), (int(str(shape[channel])),)).astype(np.float64)
+    numbers = per_channel(constant, shape, channel) if shape == result else None
+    return None if numbers is None else numbers.astype(np.float64)
 
 
 def _affine(node: Binary, numbers: Array, *, flipped: bool) -> tuple[Array, Array] | None:

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import final
 
+import numpy as np
+
 from secateur.compiler.network import Array, Network
 from secateur.format.graph import Binary, BinaryKind, Node, Shape, reads, renamed
 
@@ -77,7 +79,8 @@ def rebuilt(
     kept = tuple(renamed(node, names) if names else node for node in nodes if node is not None)
     every = {**network.constants, **(constants or {})}
     values = tuple(value for value in graph.values if value.name not in names)
-    return Network(replace(graph, nodes=kept, values=values, constants=tuple(every)), every)
+    made = replace(graph, nodes=kept, values=values, constants=tuple(every))
+    return replace(network, graph=made, constants=every)
 
 
 def unused_name(network: Network, hint: str, taken: Iterable[str] = ()) -> str:
@@ -88,3 +91,27 @@ def unused_name(network: Network, hint: str, taken: Iterable[str] = ()) -> str:
         number += 1
         name = f"{hint}.{number}"
     return name
+
+
+def per_channel(constant: Array, shape: Shape, channel: int) -> Array | None:
+    """The numbers of a constant that is broadcast to a shape, if there is one for each channel.
+
+    Args:
+        constant: Any.
+        shape: Of what it is combined with.
+        channel: The dimension of the channels.
+
+    Returns:
+        float32, (channels,), or None where there may be more, they grow with the batch or are not float32.
+
+    Example:
+        >>> per_channel(np.float32([[1], [2]]), (3, 2, 4), 1)
+        array([1., 2.], dtype=float32)
+    """
+    channels = shape[channel]
+    if not isinstance(channels, int) or constant.ndim > len(shape) or constant.dtype != np.float32:
+        return None
+    full = (1,) * (len(shape) - constant.ndim) + constant.shape
+    if any(size != 1 for axis, size in enumerate(full) if axis != channel):
+        return None
+    return np.broadcast_to(constant.reshape(-1), (channels,))
