@@ -4,10 +4,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 
+import secateur as sc
 from secateur.compiler.network import Array
 from secateur.compiler.operators import OPERATORS
+from secateur.errors import UnsupportedModelError
 from tests.compiler.models import check, model, node, normal, whole
 
 
@@ -275,6 +278,40 @@ def test_gemm_with_a_constant_on_the_left_and_a_bias() -> None:
 def test_indices_that_the_caller_gives() -> None:
     proto = model(
         [node("Gather", ["table", "words"], ["y"])],
+        {"words": ("N", 3)},
+        ["y"],
+        {"table": normal((7, 4))},
+        types={"words": "int64"},
+    )
+    check(proto, {"words": np.array([[0, 6, -1], [3, 3, -7]], np.int64)})
+
+
+@pytest.mark.parametrize(
+    "moving",
+    [
+        node("Transpose", ["words"], ["moved"], perm=[1, 0]),
+        node("Tile", ["words", "twice"], ["moved"]),
+        node("Reshape", ["words", "flat"], ["moved"]),
+    ],
+    ids=lambda each: each.op_type,
+)
+def test_indices_that_are_moved_are_refused(moving: onnx.NodeProto) -> None:
+    constants = {"table": normal((7, 4)), "twice": _i(1, 2), "flat": _i(-1)}
+    used = {name: constants[name] for name in ("table", *moving.input[1:])}
+    proto = model(
+        [moving, node("Gather", ["table", "moved"], ["y"])],
+        {"words": ("N", 3)},
+        ["y"],
+        used,
+        types={"words": "int64"},
+    )
+    with pytest.raises(UnsupportedModelError, match=r"moves or computes with 'words', which is int64"):
+        sc.compile(proto, measure=False)
+
+
+def test_indices_may_be_flattened_to_what_they_are() -> None:
+    proto = model(
+        [node("Flatten", ["words"], ["flat"]), node("Gather", ["table", "flat"], ["y"])],
         {"words": ("N", 3)},
         ["y"],
         {"table": normal((7, 4))},

@@ -9,7 +9,8 @@ import numpy as np
 
 from secateur.compiler.network import Array, Network
 from secateur.compiler.operands import Call, Known, Operand, dims_of
-from secateur.format.graph import DataType, Dim, Expand, Graph, Node, Shape, Value
+from secateur.errors import UnsupportedModelError
+from secateur.format.graph import DataType, Dim, Expand, Gather, Graph, Node, Reshape, Shape, Value, reads
 
 
 @final
@@ -76,7 +77,24 @@ class Builder:
         return name
 
     def add(self, node: Node) -> None:
-        """Append a node."""
+        """Append a node.
+
+        Raises:
+            UnsupportedModelError: It reads indices otherwise than to look them up.
+        """
+        indices = node.indices if isinstance(node, Gather) else None
+        for name in reads(node):
+            value = self._values.get(name)
+            if value is None or value.dtype != "int64" or name == indices:
+                continue
+            # A Reshape that changes nothing is taken out later.
+            if not isinstance(node, Reshape) or self._values[node.output].shape != value.shape:
+                # The core moves numbers of four bytes: what it made of these would be others.
+                raise UnsupportedModelError(
+                    f"node {node.name!r} moves or computes with {name!r}, which is int64; supported: int64 "
+                    "for the indices of a Gather (an embedding) alone. Give the indices as they are to be "
+                    "looked up, or reshape what was looked up"
+                )
         self._nodes.append(node)
 
     def name(self, call: Call, operand: Operand) -> str:
