@@ -13,6 +13,7 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from secateur.compiler.agreement import check_agreement, sizes_to_compare
 from secateur.compiler.builder import unused
 from secateur.compiler.remembering import default_cache, read_times, write_times
 from secateur.compiler.tuning import tuned
@@ -74,7 +75,8 @@ def compile(  # the field's word; nobody needs the built-in beside it
         The program; `Program.save` writes it as a compact file.
 
     Raises:
-        UnsupportedModelError: An operator or attribute is not supported; the message names its node.
+        UnsupportedModelError: An operator or attribute is not supported; the message names its node. Or the
+            program gives something else than the module, whose forward decides by the batch size.
         ConfigurationError: A batch size or threads below 1, a kernel that cannot run its layer, or a source
             or example of another kind.
         InputError: The example does not fit the network.
@@ -110,7 +112,17 @@ def compile(  # the field's word; nobody needs the built-in beside it
     model = packed(network.graph, network.constants, values=values, batch=batches[0], kernels=asked)
     if given is not None:
         wanted = Program(model, threads=threads).inputs
-        batch_of(input_arrays(given, wanted), wanted)
+        rows = batch_of(input_arrays(given, wanted), wanted)
+        if _is_module(source):
+            # What rounded weights change is what the caller asked for.
+            exact = (
+                model
+                if values == "float32"
+                else packed(network.graph, network.constants, values="float32", batch=batches[0])
+            )
+            compared = Program(exact, threads=threads)
+            for size in sizes_to_compare(rows):
+                check_agreement(source, compared, examples_at(exact.graph, given, size))
     if measure:
         path = default_cache() if cache is None else Path(cache)
         remembered = read_times(path)

@@ -20,8 +20,11 @@ from secateur.errors import InputError, MissingExtraError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.export import ExportedProgram
 
 _FIXED = "export it at one batch size yourself (torch.onnx.export) and compile that file"
+# torch may take every batch for larger than one; none is larger than the other.
+_SMALLEST, _UNREACHED = 2, 2**31 - 1
 
 
 def load_network(source: str | Path | onnx.ModelProto) -> Network:
@@ -120,6 +123,7 @@ def onnx_of_module(
     model: onnx.ModelProto = program.model_proto
     if dynamic_batch:
         _check_open(module, model)
+        _check_unbounded(module, program.exported_program)
     return model
 
 
@@ -151,6 +155,22 @@ def _check_open(module: nn.Module, model: onnx.ModelProto) -> None:
                 "takes the batch size as a number (len(x), int(x.shape[0]), a number in x.view(...)); "
                 f"expected an example with a batch, and x.shape[0] or -1; or {_FIXED}"
             )
+
+
+def _check_unbounded(module: nn.Module, program: ExportedProgram | None) -> None:
+    # What forward asks of the batch size is answered once; torch notes for which sizes that answer holds.
+    for node in program.graph.nodes if program is not None else ():
+        shape: Any = getattr(node.meta.get("val"), "shape", None) if node.op == "placeholder" else None
+        symbol = getattr(getattr(shape[0], "node", None), "expr", None) if shape else None
+        found = program.range_constraints.get(symbol) if program is not None else None
+        if found is None or (found.lower <= _SMALLEST and found.upper >= _UNREACHED):
+            continue
+        raise UnsupportedModelError(
+            f"torch.onnx.export took {type(module).__name__} for batch sizes from {found.lower} to "
+            f"{found.upper} alone: its forward decides by the batch size (an if on x.shape[0], or a table "
+            f"with a row for each image); expected a forward that does the same for "
+            f"every batch size, or {_FIXED}"
+        )
 
 
 def _example(tensor: Tensor, *, widen: bool) -> Tensor:
