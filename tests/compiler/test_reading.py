@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -42,6 +43,17 @@ class Undecided(nn.Module):
         return x if x.sum() > 0 else -x
 
 
+class Chunks(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x) + sum(part.sum() for part in torch.ones(4).split(2))
+
+
+class Speaking(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        print("forward was here", file=sys.stderr)
+        return torch.relu(x)
+
+
 class Sinus(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.sin(x)
@@ -67,10 +79,50 @@ def test_modes_weights_and_gradients_stay_as_they_are() -> None:
     assert torch.equal(module[0].weight.grad, torch.ones(4, 8))
 
 
-def test_the_level_of_torchs_logger_is_put_back() -> None:
-    before = logging.getLogger("torch").level
-    network_of_module(nn.ReLU(), [torch.ones(2, 8)])
-    assert logging.getLogger("torch").level == before
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """What the exporters' loggers say: torch's pass nothing on, so that each is listened to."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    loggers = [
+        logging.getLogger(name)
+        for name in ("torch", "onnxscript", "onnx_ir", *logging.root.manager.loggerDict)
+        if name.split(".")[0] in ("torch", "onnxscript", "onnx_ir")
+    ]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield said
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(288, 10)), (3, 8, 8)),
+        (Undecided(), (2, 8)),
+        (nn.ReLU(), (2, 8)),
+        (Chunks(), (2, 8)),
+    ],
+    ids=["no batch", "undecided", "plain", "chunks"],
+)
+def test_exporting_says_nothing_and_levels_are_put_back(
+    module: nn.Module, shape: tuple[int, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("torch", "onnxscript", "onnx_ir")
+    before = [logging.getLogger(name).level for name in names]
+    with logged() as said, suppress(UnsupportedModelError):
+        onnx_of_module(module, [torch.ones(shape)])
+    assert (said, *capsys.readouterr()) == ([], "", "")
+    assert [logging.getLogger(name).level for name in names] == before
+
+
+def test_what_a_module_itself_says_is_passed_on(capsys: pytest.CaptureFixture[str]) -> None:
+    onnx_of_module(Speaking(), [torch.ones(2, 8)])
+    assert "forward was here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
 _FIXED = "export it at one batch size yourself (torch.onnx.export) and compile that file"
+# Whose loggers speak while a module is exported.
+_EXPORTERS = ("torch", "onnxscript", "onnx_ir")
 # torch may take every batch for larger than one; none is larger than the other.
 _SMALLEST, _UNREACHED = 2, 2**31 - 1
 
@@ -196,16 +200,22 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # What torch says about its own future, and of packages that it misses, is nothing that our users can
-    # mend.
-    logger = logging.getLogger("torch")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    # What torch says about its own future, of packages that it misses and of its ways around what it cannot
+    # do is nothing that our users can mend; and where it fails, what it logs (tracebacks) and prints (graphs)
+    # is in our own error in one line. What is said on the way to a success is passed on afterwards.
+    loggers = [logging.getLogger(name) for name in _EXPORTERS]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    said = StringIO()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(said):
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", FutureWarning)
             warnings.filterwarnings("ignore", message=".*axis name: batch will not be used")
+            warnings.filterwarnings("ignore", message="The tensor attribute.* assigned during export")
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+    sys.stderr.write(said.getvalue())
