@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from secateur.compiler.reading import load_network, network_of_module, onnx_of_module
 from secateur.compiler.reference import run
-from secateur.errors import UnsupportedModelError
+from secateur.errors import InputError, UnsupportedModelError
 from secateur.format.graph import Batch, Linear
 from tests.compiler.models import assert_close
 
@@ -161,6 +162,42 @@ def test_a_batch_that_is_taken_for_a_number() -> None:
         network_of_module(Counted(), [torch.ones(2, 8)])
     network = network_of_module(Counted(), [torch.ones(2, 8)], dynamic_batch=False)
     assert network.graph.values[0].shape == (2, 8)
+
+
+class Masked(nn.Module):
+    def forward(self, x: Tensor, mask: Tensor, *more: Tensor) -> Tensor:
+        return x + mask.sum() + sum(each.sum() for each in more)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "found"),
+    [
+        ([(2, 4), (5, 5)], "input 'x' has 2, 'mask' has 5. "),
+        ([(4, 4), (1,)], "input 'x' has 4, 'mask' has 1. "),
+        ([(2, 4), (), (2, 4), (3, 2, 4)], "input 'x' has 2, 'more[0]' has 2, 'more[1]' has 3. "),
+    ],
+)
+def test_inputs_without_the_batch_are_named(shapes: list[tuple[int, ...]], found: str) -> None:
+    with pytest.raises(
+        InputError,
+        match=f"the first dimension of every input of Masked must be the batch, the same for all; "
+        f"{re.escape(found)}Let a mask, .* be a buffer .register_buffer.",
+    ):
+        network_of_module(Masked(), [torch.ones(shape) for shape in shapes])
+
+
+def test_inputs_of_a_fixed_batch_may_have_any_shape() -> None:
+    network = network_of_module(Masked(), [torch.ones(2, 4), torch.ones(5, 5)], dynamic_batch=False)
+    assert [value.shape for value in network.graph.values[:2]] == [(2, 4), (5, 5)]
+
+
+def test_a_forgotten_batch_is_seen_in_the_message() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(288, 10))
+    with pytest.raises(
+        UnsupportedModelError,
+        match=r"here of shape \(3, 8, 8\), of which the first dimension is the batch; if",
+    ):
+        onnx_of_module(module, [torch.ones(3, 8, 8)])
 
 
 def test_a_module_that_torch_cannot_export() -> None:

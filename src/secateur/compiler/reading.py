@@ -63,7 +63,7 @@ def network_of_module(
 
     Raises:
         UnsupportedModelError: torch cannot export the module, or the network cannot be translated.
-        InputError: An example is no tensor or array.
+        InputError: An example is no tensor or array, or the examples' first dimensions differ.
         MissingExtraError: The package ``onnxscript`` is not installed.
 
     Example:
@@ -91,7 +91,7 @@ def onnx_of_module(
 
     Raises:
         UnsupportedModelError: torch cannot export the module.
-        InputError: An example is no tensor or array.
+        InputError: An example is no tensor or array, or the examples' first dimensions differ.
         MissingExtraError: The package ``onnxscript`` is not installed.
     """
     import torch  # noqa: PLC0415  # the compiler works where torch is not installed
@@ -99,6 +99,8 @@ def onnx_of_module(
     from secateur.pruning.modes import evaluating  # noqa: PLC0415  # needs torch
 
     _check_ready(module, example_inputs)
+    if dynamic_batch:
+        _check_one_batch(module, example_inputs)
     examples = tuple(_example(torch.as_tensor(given), widen=dynamic_batch) for given in example_inputs)
     batch = torch.export.Dim("batch")
     shapes = tuple({0: batch} if example.ndim else None for example in examples) if dynamic_batch else None
@@ -117,11 +119,15 @@ def onnx_of_module(
             'pip install "secateur[compile]"'
         ) from error
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
-        advice = f"; if it works on one batch size only, {_FIXED}" if dynamic_batch else ""
+        advice = (
+            f", of which the first dimension is the batch; if it works on one batch size only, {_FIXED}"
+            if dynamic_batch
+            else ""
+        )
         raise UnsupportedModelError(
             f"torch.onnx.export cannot export {type(module).__name__}: {_first_line(error)}; expected a "
-            "module "
-            f"without data-dependent control flow that runs on the example inputs{advice}"
+            "module without data-dependent control flow that runs on the example inputs, here of shape "
+            f"{', '.join(str(tuple(example.shape)) for example in example_inputs)}{advice}"
         ) from error
     assert program is not None  # noqa: S101  # with dynamo, a program is what it returns; narrows for mypy
     model: onnx.ModelProto = program.model_proto
@@ -148,6 +154,32 @@ def _check_ready(module: nn.Module, example_inputs: Sequence[Any]) -> None:
             )
 
 
+def _check_one_batch(module: nn.Module, example_inputs: Sequence[Any]) -> None:
+    sizes = {
+        name: int(example.shape[0])
+        for name, example in zip(_input_names(module, len(example_inputs)), example_inputs, strict=True)
+        if len(example.shape)
+    }
+    if len(set(sizes.values())) > 1:
+        listing = ", ".join(f"{name!r} has {size}" for name, size in sizes.items())
+        raise InputError(
+            f"example_inputs: the first dimension of every input of {type(module).__name__} must be the "
+            f"batch, the same for all; input {listing}. Let a mask, a table or a factor without a batch be a "
+            "buffer (register_buffer) or be made in forward, and give a state of (layers, batch, features) "
+            "as (batch, layers, features), transposed in forward"
+        )
+
+
+def _input_names(module: nn.Module, count: int) -> list[str]:
+    names: list[str] = []
+    for parameter in inspect.signature(module.forward).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            names += [f"{parameter.name}[{place}]" for place in range(count - len(names))]
+        elif parameter.kind is not parameter.KEYWORD_ONLY:
+            names.append(parameter.name)
+    return (names + [str(place + 1) for place in range(len(names), count)])[:count]
+
+
 def _check_open(module: nn.Module, model: onnx.ModelProto) -> None:
     # torch gives up an open size without a word when the module makes a Python number of it.
     for entry in model.graph.input:
@@ -155,9 +187,10 @@ def _check_open(module: nn.Module, model: onnx.ModelProto) -> None:
         if dims and dims[0].HasField("dim_value"):
             raise UnsupportedModelError(
                 f"torch.onnx.export fixed the batch of {type(module).__name__} (input {entry.name!r}) to "
-                f"{dims[0].dim_value}: either this example has no batch as its first dimension, or forward "
-                "takes the batch size as a number (len(x), int(x.shape[0]), a number in x.view(...)); "
-                f"expected an example with a batch, and x.shape[0] or -1; or {_FIXED}"
+                f"{dims[0].dim_value}: either this example has no batch as its first dimension (a mask, a "
+                "state of (layers, batch, features)), or forward takes the batch size as a number (len(x), "
+                "int(x.shape[0]), a number in x.view(...)); expected an example with a batch, and x.shape[0] "
+                f"or -1; or {_FIXED}"
             )
 
 
