@@ -18,10 +18,11 @@ from secateur.compiler.builder import unused
 from secateur.compiler.remembering import default_cache, read_times, write_times
 from secateur.compiler.tuning import tuned
 from secateur.errors import ConfigurationError, MissingExtraError, StorageError
-from secateur.format.graph import Convolution, Graph, Linear, reads, resolve
+from secateur.format.graph import Convolution, Graph, Linear, reads, renamed, resolve
 from secateur.format.layouts import Order, PackedWeight, ValueType
 from secateur.format.model import KernelChoice, Model
 from secateur.format.packing import pack
+from secateur.format.stored import RESERVED, names_of_weight
 from secateur.format.values import round_values
 from secateur.records import cpu_name
 from secateur.runtime.arrays import DTYPES, batch_of, input_arrays
@@ -188,7 +189,7 @@ def packed(
     Returns:
         The model, without kernel choices.
     """
-    graph, constants = _told_apart(graph, constants)
+    graph, constants = _storable(*_told_apart(graph, constants))
     weights: dict[str, PackedWeight] = {}
     vanished = 0
     for node in graph.nodes:
@@ -271,6 +272,29 @@ def _told_apart(
     )
     both = {**constants, **{new: constants[old] for old, new in names.items()}}
     return replace(graph, nodes=nodes, constants=(*graph.constants, *names.values())), both
+
+
+def _storable(
+    graph: Graph, constants: Mapping[str, NDArray[Any]]
+) -> tuple[Graph, Mapping[str, NDArray[Any]]]:
+    """Give constants another name where theirs is that of a weight's array in the file, or reserved."""
+    weighted = {node.weight for node in graph.nodes if isinstance(node, Convolution | Linear)}
+    claimed = {RESERVED, *(name for weight in weighted for name in names_of_weight(weight))}
+    taken = {*claimed, *constants, *(value.name for value in graph.values)}
+    names: dict[str, str] = {}
+    for name in graph.constants:
+        if name in claimed:
+            names[name] = unused(name.replace(":", ".").strip("_"), taken)
+            taken.add(names[name])
+    if not names:
+        return graph, constants
+    nodes = tuple(renamed(node, names) for node in graph.nodes)
+    told = tuple(names.get(name, name) for name in graph.constants)
+    # A weight that has a new name claims others: once more, and no new name is claimed, as none has a colon.
+    return _storable(
+        replace(graph, nodes=nodes, constants=told),
+        {names.get(name, name): array for name, array in constants.items()},
+    )
 
 
 def _order(node: Convolution | Linear, numbers: NDArray[Any], batch: int, kernel: str | None) -> Order:
