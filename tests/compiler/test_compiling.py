@@ -23,6 +23,7 @@ from secateur.compiler.remembering import default_cache, read_times, write_times
 from secateur.compiler.turns import Timed
 from secateur.errors import ConfigurationError, InputError, StorageError, UnsupportedModelError
 from secateur.format.graph import Batch, Graph, Value
+from secateur.format.reader import read_model
 
 
 class Small(nn.Module):
@@ -210,6 +211,41 @@ def test_a_weight_that_another_node_reads_too_is_kept_for_both(tmp_path: Path) -
     tokens = np.arange(8).reshape(2, 4)
     found = sc.load(tmp_path / "tied.secateur")(tokens)
     np.testing.assert_allclose(found, table[tokens] @ table.T, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("weight", "bias", "weight_now", "bias_now"),
+    [
+        ("w", "w:values", "w", "w.values"),
+        ("w", "w:mask", "w", "w.mask"),
+        ("w", "__metadata__", "w", "metadata"),
+        ("__metadata__", "b", "metadata", "b"),
+        ("__metadata__", "metadata:mask", "metadata", "metadata.mask"),
+        ("w", "w:other", "w", "w:other"),
+    ],
+)
+@pytest.mark.parametrize("density", [0.2, 1.0])
+def test_names_that_the_file_has_for_other_things_are_changed(
+    weight: str, bias: str, weight_now: str, bias_now: str, density: float, tmp_path: Path
+) -> None:
+    draw = np.random.default_rng(0)
+    matrix = draw.standard_normal((6, 32)).astype(np.float32) * (draw.random((6, 32)) < density)
+    numbers = draw.standard_normal(6).astype(np.float32)
+    graph = helper.make_graph(
+        [helper.make_node("Gemm", ["x", weight, bias], ["y"], transB=1)],
+        "named",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 32])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(matrix, weight), numpy_helper.from_array(numbers, bias)],
+    )
+    program = sc.compile(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)]), measure=False)
+    program.save(tmp_path / "named.secateur")
+    x = draw.standard_normal((3, 32)).astype(np.float32)
+    found = sc.load(tmp_path / "named.secateur")
+    np.testing.assert_allclose(found(x), x @ matrix.T + numbers, rtol=1e-5, atol=1e-5)
+    model = read_model(tmp_path / "named.secateur")
+    assert set(model.weights) == {weight_now}
+    assert set(model.tensors) == {bias_now}
 
 
 class Cosine(nn.Module):

@@ -256,9 +256,8 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
             ["y"],
             {"a": np.array([1], np.int64), "b": np.array([99], np.int64)},
         ),
-        "node 'y_node' (Slice): a dimension of its output 'y' is 0, 1, 6 at the batch sizes 1, 2, 7; "
-        "supported: "
-        "dimensions that are fixed or a multiple of the batch",
+        "node 'y_node' (Slice): a dimension of its output 'y' is 0, 1, 6, 98, 98 at the batch sizes 1, 2, 7, "
+        "1009, 16777213; supported: dimensions that are fixed or a multiple of the batch",
     ),
     "index": (
         model(

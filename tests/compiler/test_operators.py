@@ -10,6 +10,7 @@ import pytest
 import secateur as sc
 from secateur.compiler.network import Array
 from secateur.compiler.operators import OPERATORS
+from secateur.compiler.reading import load_network
 from secateur.errors import UnsupportedModelError
 from tests.compiler.models import check, model, node, normal, whole
 
@@ -174,7 +175,7 @@ ROWS = (
     Row("Sigmoid"),
     Row("Slice", constants=(_i(1, -3), _i(4, 100), _i(1, 2)), exact=True),
     Row("Slice", constants=(_i(-1, 5), _i(-100, 0), _i(1, 2), _i(-1, -2)), exact=True),
-    Row("Slice", attributes={"starts": [0, 2], "ends": [9999, 4], "axes": [0, 2]}, opset=9, exact=True),
+    Row("Slice", attributes={"starts": [0, 2], "ends": [2**31 - 1, 4], "axes": [0, 2]}, opset=9, exact=True),
     Row("LogSoftmax", attributes={"axis": 1}),
     Row("LogSoftmax", attributes={"axis": 1}, opset=11),
     Row("Softmax", attributes={"axis": 1}),
@@ -318,6 +319,63 @@ def test_indices_may_be_flattened_to_what_they_are() -> None:
         types={"words": "int64"},
     )
     check(proto, {"words": np.array([[0, 6, -1], [3, 3, -7]], np.int64)})
+
+
+_ENDLESS = 2**31 - 1
+
+
+def _slice_of_the_batch(start: int, end: int) -> onnx.ModelProto:
+    return model(
+        [node("Slice", ["x", "start", "end"], ["y"])],
+        {"x": ("N", 4)},
+        ["y"],
+        {"start": _i(start), "end": _i(end)},
+    )
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (0, 7),
+        (0, 100),
+        (-7, 2**40),
+        (-7, _ENDLESS),
+        (0, _ENDLESS - 1),
+        (-(2**30), _ENDLESS),
+        (0, -1),
+        (1, _ENDLESS),
+    ],
+)
+def test_a_part_of_the_batch_is_refused(start: int, end: int) -> None:
+    with pytest.raises(
+        UnsupportedModelError, match=r"it takes a part of the batch|a dimension of its output"
+    ):
+        load_network(_slice_of_the_batch(start, end))
+
+
+@pytest.mark.parametrize("start", [0, -_ENDLESS, -(2**63)])
+@pytest.mark.parametrize("end", [_ENDLESS, 2**31, 2**63 - 1])
+def test_all_of_the_batch_is_taken_by_an_end_that_no_batch_reaches(start: int, end: int) -> None:
+    check(_slice_of_the_batch(start, end), {"x": whole((12, 4))}, exact=True)
+
+
+def test_all_of_the_batch_is_taken_by_its_own_size() -> None:
+    proto = model(
+        [node("Shape", ["x"], ["n"], start=0, end=1), node("Slice", ["x", "zero", "n", "zero"], ["y"])],
+        {"x": ("N", 4)},
+        ["y"],
+        {"zero": _i(0)},
+    )
+    check(proto, {"x": whole((12, 4))}, exact=True)
+
+
+def test_the_message_says_which_part_of_the_batch() -> None:
+    with pytest.raises(
+        UnsupportedModelError,
+        match=r"node 'y_node' \(Slice\): it takes a part of the batch: from 0 to 2147483646 by 1, along "
+        "axis 0; supported: parts of other dimensions, and all of the batch",
+    ):
+        load_network(_slice_of_the_batch(0, _ENDLESS - 1))
 
 
 def test_limits_that_are_computed() -> None:

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import logging
+import re
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from torch import Tensor, nn
 
 from secateur.compiler.reading import load_network, network_of_module, onnx_of_module
 from secateur.compiler.reference import run
-from secateur.errors import UnsupportedModelError
+from secateur.errors import InputError, UnsupportedModelError
 from secateur.format.graph import Batch, Linear
 from tests.compiler.models import assert_close
 
@@ -42,6 +44,17 @@ class Undecided(nn.Module):
         return x if x.sum() > 0 else -x
 
 
+class Chunks(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.relu(x) + sum(part.sum() for part in torch.ones(4).split(2))
+
+
+class Speaking(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        print("forward was here", file=sys.stderr)
+        return torch.relu(x)
+
+
 class Sinus(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         return torch.sin(x)
@@ -67,10 +80,50 @@ def test_modes_weights_and_gradients_stay_as_they_are() -> None:
     assert torch.equal(module[0].weight.grad, torch.ones(4, 8))
 
 
-def test_the_level_of_torchs_logger_is_put_back() -> None:
-    before = logging.getLogger("torch").level
-    network_of_module(nn.ReLU(), [torch.ones(2, 8)])
-    assert logging.getLogger("torch").level == before
+@contextmanager
+def logged() -> Iterator[list[str]]:
+    """What the exporters' loggers say: torch's pass nothing on, so that each is listened to."""
+    said: list[str] = []
+    handler = logging.Handler(logging.WARNING)
+    handler.emit = lambda record: said.append(record.getMessage())  # type: ignore[method-assign]
+    loggers = [
+        logging.getLogger(name)
+        for name in ("torch", "onnxscript", "onnx_ir", *logging.root.manager.loggerDict)
+        if name.split(".")[0] in ("torch", "onnxscript", "onnx_ir")
+    ]
+    for logger in loggers:
+        logger.addHandler(handler)
+    try:
+        yield said
+    finally:
+        for logger in loggers:
+            logger.removeHandler(handler)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape"),
+    [
+        (nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(288, 10)), (3, 8, 8)),
+        (Undecided(), (2, 8)),
+        (nn.ReLU(), (2, 8)),
+        (Chunks(), (2, 8)),
+    ],
+    ids=["no batch", "undecided", "plain", "chunks"],
+)
+def test_exporting_says_nothing_and_levels_are_put_back(
+    module: nn.Module, shape: tuple[int, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("torch", "onnxscript", "onnx_ir")
+    before = [logging.getLogger(name).level for name in names]
+    with logged() as said, suppress(UnsupportedModelError):
+        onnx_of_module(module, [torch.ones(shape)])
+    assert (said, *capsys.readouterr()) == ([], "", "")
+    assert [logging.getLogger(name).level for name in names] == before
+
+
+def test_what_a_module_itself_says_is_passed_on(capsys: pytest.CaptureFixture[str]) -> None:
+    onnx_of_module(Speaking(), [torch.ones(2, 8)])
+    assert "forward was here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -109,6 +162,42 @@ def test_a_batch_that_is_taken_for_a_number() -> None:
         network_of_module(Counted(), [torch.ones(2, 8)])
     network = network_of_module(Counted(), [torch.ones(2, 8)], dynamic_batch=False)
     assert network.graph.values[0].shape == (2, 8)
+
+
+class Masked(nn.Module):
+    def forward(self, x: Tensor, mask: Tensor, *more: Tensor) -> Tensor:
+        return x + mask.sum() + sum(each.sum() for each in more)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "found"),
+    [
+        ([(2, 4), (5, 5)], "input 'x' has 2, 'mask' has 5. "),
+        ([(4, 4), (1,)], "input 'x' has 4, 'mask' has 1. "),
+        ([(2, 4), (), (2, 4), (3, 2, 4)], "input 'x' has 2, 'more[0]' has 2, 'more[1]' has 3. "),
+    ],
+)
+def test_inputs_without_the_batch_are_named(shapes: list[tuple[int, ...]], found: str) -> None:
+    with pytest.raises(
+        InputError,
+        match=f"the first dimension of every input of Masked must be the batch, the same for all; "
+        f"{re.escape(found)}Let a mask, .* be a buffer .register_buffer.",
+    ):
+        network_of_module(Masked(), [torch.ones(shape) for shape in shapes])
+
+
+def test_inputs_of_a_fixed_batch_may_have_any_shape() -> None:
+    network = network_of_module(Masked(), [torch.ones(2, 4), torch.ones(5, 5)], dynamic_batch=False)
+    assert [value.shape for value in network.graph.values[:2]] == [(2, 4), (5, 5)]
+
+
+def test_a_forgotten_batch_is_seen_in_the_message() -> None:
+    module = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(288, 10))
+    with pytest.raises(
+        UnsupportedModelError,
+        match=r"here of shape \(3, 8, 8\), of which the first dimension is the batch; if",
+    ):
+        onnx_of_module(module, [torch.ones(3, 8, 8)])
 
 
 def test_a_module_that_torch_cannot_export() -> None:

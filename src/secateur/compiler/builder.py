@@ -8,9 +8,9 @@ from typing import final
 import numpy as np
 
 from secateur.compiler.network import Array, Network
-from secateur.compiler.operands import Call, Known, Operand, dims_of
+from secateur.compiler.operands import Call, Known, Operand, growing, once
 from secateur.errors import UnsupportedModelError
-from secateur.format.graph import DataType, Dim, Expand, Gather, Graph, Node, Reshape, Shape, Value, reads
+from secateur.format.graph import DataType, Expand, Gather, Graph, Node, Reshape, Shape, Value, reads
 
 
 @final
@@ -107,23 +107,19 @@ class Builder:
 
     def _expanded(self, call: Call, operand: Known) -> str:
         # A constant repeated along the batch (a class token, say) is kept once and repeated at run time.
-        first = operand.at[0]
-        shape: list[Dim] = []
-        for sizes in zip(*(array.shape for array in operand.at), strict=True):
-            dim = dims_of(sizes, call.probes)
-            if dim is None:
-                raise call.refused(
-                    f"a size in {operand.label!r} is no multiple of the batch", "sizes that are fixed or are"
-                )
-            shape.append(dim)
-        base = first[tuple(slice(None) if isinstance(dim, int) else slice(1) for dim in shape)]
-        if not all(np.array_equal(array, np.broadcast_to(base, array.shape)) for array in operand.at):
+        shape = growing(operand.at, call.probes)
+        if shape is None:
+            raise call.refused(
+                f"a size in {operand.label!r} is no multiple of the batch", "sizes that are fixed or are"
+            )
+        base = once(operand.at, shape)
+        if base is None:
             raise call.refused(
                 f"the numbers in {operand.label!r} depend on the batch size",
                 "constants, and constants repeated along the batch",
             )
         array = _usable(call, base, operand.label)
-        value = self.temporary(operand.label, tuple(shape), _data_type(array))
+        value = self.temporary(operand.label, shape, _data_type(array))
         self.add(Expand(self.node_name(value.name), self.constant(array, f"{operand.label}.one"), value.name))
         return value.name
 

@@ -13,14 +13,16 @@ from typing import Any, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from secateur.compiler.agreement import check_agreement, sizes_to_compare
 from secateur.compiler.builder import unused
 from secateur.compiler.remembering import default_cache, read_times, write_times
 from secateur.compiler.tuning import tuned
 from secateur.errors import ConfigurationError, MissingExtraError, StorageError
-from secateur.format.graph import Convolution, Graph, Linear, reads, resolve
+from secateur.format.graph import Convolution, Graph, Linear, reads, renamed, resolve
 from secateur.format.layouts import Order, PackedWeight, ValueType
 from secateur.format.model import ADDED_ZEROS, KernelChoice, Model
 from secateur.format.packing import pack
+from secateur.format.stored import RESERVED, names_of_weight
 from secateur.format.values import round_values
 from secateur.records import cpu_name
 from secateur.runtime.arrays import DTYPES, batch_of, input_arrays
@@ -74,7 +76,8 @@ def compile(  # the field's word; nobody needs the built-in beside it
         The program; `Program.save` writes it as a compact file.
 
     Raises:
-        UnsupportedModelError: An operator or attribute is not supported; the message names its node.
+        UnsupportedModelError: An operator or attribute is not supported; the message names its node. Or the
+            program gives something else than the module, whose forward decides by the batch size.
         ConfigurationError: A batch size or threads below 1, a kernel that cannot run its layer, or a source
             or example of another kind.
         InputError: The example does not fit the network.
@@ -113,7 +116,17 @@ def compile(  # the field's word; nobody needs the built-in beside it
         model = replace(model, provenance={**model.provenance, ADDED_ZEROS: added})
     if given is not None:
         wanted = Program(model, threads=threads).inputs
-        batch_of(input_arrays(given, wanted), wanted)
+        rows = batch_of(input_arrays(given, wanted), wanted)
+        if _is_module(source):
+            # What rounded weights change is what the caller asked for.
+            exact = (
+                model
+                if values == "float32"
+                else packed(network.graph, network.constants, values="float32", batch=batches[0])
+            )
+            compared = Program(exact, threads=threads)
+            for size in sizes_to_compare(rows):
+                check_agreement(source, compared, examples_at(exact.graph, given, size))
     if measure:
         path = default_cache() if cache is None else Path(cache)
         remembered = read_times(path)
@@ -179,7 +192,7 @@ def packed(
     Returns:
         The model, without kernel choices.
     """
-    graph, constants = _told_apart(graph, constants)
+    graph, constants = _storable(*_told_apart(graph, constants))
     weights: dict[str, PackedWeight] = {}
     vanished = 0
     for node in graph.nodes:
@@ -262,6 +275,29 @@ def _told_apart(
     )
     both = {**constants, **{new: constants[old] for old, new in names.items()}}
     return replace(graph, nodes=nodes, constants=(*graph.constants, *names.values())), both
+
+
+def _storable(
+    graph: Graph, constants: Mapping[str, NDArray[Any]]
+) -> tuple[Graph, Mapping[str, NDArray[Any]]]:
+    """Give constants another name where theirs is that of a weight's array in the file, or reserved."""
+    weighted = {node.weight for node in graph.nodes if isinstance(node, Convolution | Linear)}
+    claimed = {RESERVED, *(name for weight in weighted for name in names_of_weight(weight))}
+    taken = {*claimed, *constants, *(value.name for value in graph.values)}
+    names: dict[str, str] = {}
+    for name in graph.constants:
+        if name in claimed:
+            names[name] = unused(name.replace(":", ".").strip("_"), taken)
+            taken.add(names[name])
+    if not names:
+        return graph, constants
+    nodes = tuple(renamed(node, names) for node in graph.nodes)
+    told = tuple(names.get(name, name) for name in graph.constants)
+    # A weight that has a new name claims others: once more, and no new name is claimed, as none has a colon.
+    return _storable(
+        replace(graph, nodes=nodes, constants=told),
+        {names.get(name, name): array for name, array in constants.items()},
+    )
 
 
 def _order(node: Convolution | Linear, numbers: NDArray[Any], batch: int, kernel: str | None) -> Order:

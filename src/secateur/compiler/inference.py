@@ -1,9 +1,7 @@
-"""What is known of a node before it runs: its outputs' shapes, and its outputs where all it reads is known.
+"""What is known of a node before it runs: the shapes of its outputs.
 
-ONNX's own shape inference and its reference evaluator are asked once for each of a few batch sizes. What
-comes
-out equal is fixed, what comes out in proportion grows with the batch, and so no symbolic arithmetic is
-needed.
+ONNX's own shape inference is asked once for each of a few batch sizes. What comes out equal is fixed, what
+comes out in proportion grows with the batch, and so no symbolic arithmetic is needed.
 """
 
 from __future__ import annotations
@@ -15,29 +13,19 @@ from typing import final
 import numpy as np
 import onnx
 from onnx import TypeProto, helper, numpy_helper, shape_inference
-from onnx.reference import ReferenceEvaluator
 
-from secateur.compiler.network import Array
-from secateur.compiler.operands import Call, Known, Operand, dims_of, known
+from secateur.compiler.operands import Call, Known, Operand, dims_of
 from secateur.format.graph import DataType, Dim, Value, resolve
 
-# 1, 2 and 7 tell a size that is fixed from one that is the batch, and both from everything else that models
-# compute with shapes (halves, limits, squares): see tests/compiler/test_inference.py.
-SYMBOLIC_PROBES = (1, 2, 7)
+# 1, 2 and 7 tell a size that is fixed from one that is the batch, and both from most of what else models
+# compute with shapes (halves, limits, squares): see tests/compiler/test_inference.py. The large ones, both
+# prime, see limits beyond 7; the last is the largest prime that float32 still holds exactly, and below the
+# 2**31 - 1 that stands for "to the end" in many models.
+SYMBOLIC_PROBES = (1, 2, 7, 1009, 16_777_213)
 FIXED_PROBES = (1,)
 
-# Inputs of which the result takes the shape or the type alone, so that it is known though they are not.
-_NUMBERS_UNREAD = {"Shape": 0, "Size": 0, "CastLike": 1}
 # ONNX infers no shape for the first definition of this one, whose output is shaped like its input.
 _SHAPED_LIKE_INPUT = ("GroupNormalization",)
-_RANDOM = (
-    "Bernoulli",
-    "Multinomial",
-    "RandomNormal",
-    "RandomNormalLike",
-    "RandomUniform",
-    "RandomUniformLike",
-)
 # Until version 22 ONNX counted windows that lie beyond the input where their number is rounded up; torch
 # and ONNX Runtime never did, whatever the version.
 _COUNTED_ANEW = ("AveragePool", "MaxPool")
@@ -65,82 +53,6 @@ class Opsets:
         return onnx.defs.get_schema(node.op_type, self.versions[node.domain], node.domain)
 
 
-def folds(call: Call) -> bool:
-    """Whether a node can be computed while compiling.
-
-    Args:
-        call: The node; its outputs are not looked at.
-
-    Returns:
-        True where every number that it reads is known.
-
-    Raises:
-        UnsupportedModelError: It draws random numbers.
-    """
-    if call.operator in _RANDOM:
-        raise call.refused("it draws random numbers", "networks that give the same for the same input")
-    unread = _NUMBERS_UNREAD.get(call.operator)
-    return all(
-        operand is None or isinstance(operand, Known) or position == unread
-        for position, operand in enumerate(call.inputs)
-    )
-
-
-def fold(call: Call, node: onnx.NodeProto, opsets: Opsets) -> tuple[Known | None, ...]:
-    """Compute a node with ONNX's reference evaluator, once for each batch size that matters.
-
-    Args:
-        call: A node of which ``folds`` says True.
-        node: The same node as ONNX has it.
-        opsets: Of the model.
-
-    Returns:
-        One tensor for each output that has a name.
-
-    Raises:
-        UnsupportedModelError: The evaluator cannot compute the node.
-    """
-    if all(
-        operand is None or (isinstance(operand, Known) and operand.fixed is not None)
-        for operand in call.inputs
-    ):
-        results = [_evaluated(call, node, opsets, 0)] * len(call.probes)
-    else:
-        results = [_evaluated(call, node, opsets, probe) for probe in range(len(call.probes))]
-    label = _origin(call)
-    return tuple(
-        known([result[position] for result in results], label or name) if name else None
-        for position, name in enumerate(node.output)
-    )
-
-
-def _origin(call: Call) -> str | None:
-    # What only moves an initialiser's numbers keeps its name: it is what users know the layer by.
-    moved = call.operator in ("Transpose", "Identity", "Reshape", "Cast", "Squeeze", "Unsqueeze", "Flatten")
-    return call.label(0) if moved else None
-
-
-def _evaluated(call: Call, node: onnx.NodeProto, opsets: Opsets, probe: int) -> list[Array]:
-    feeds: dict[str, Array] = {}
-    for name, operand in zip(node.input, call.inputs, strict=True):
-        if isinstance(operand, Known):
-            feeds[name] = operand.at[probe]
-        elif operand is not None:
-            # No memory: every place of the stand-in is one and the same number.
-            feeds[name] = np.broadcast_to(
-                np.zeros((), operand.dtype), resolve(operand.shape, call.probes[probe])
-            )
-    try:
-        results = ReferenceEvaluator(node, opsets=dict(opsets.versions)).run(None, feeds)
-    except Exception as error:  # the evaluator's operators raise whatever NumPy does
-        raise call.refused(
-            f"it works on constants alone, but cannot be computed from them ({type(error).__name__}: "
-            f"{error})",
-            "nodes on constants that ONNX's reference evaluator computes",
-        ) from error
-    return [np.asarray(result) for result in results]
-
-
 def inferred(call: Call, node: onnx.NodeProto, opsets: Opsets) -> Call:
     """A call with the shapes of its outputs.
 
@@ -156,12 +68,26 @@ def inferred(call: Call, node: onnx.NodeProto, opsets: Opsets) -> Call:
         UnsupportedModelError: The inputs do not fit together, for one batch size at least, or an output is of
             a type or shape that cannot be.
     """
-    found = [_types(call, node, opsets, probe) for probe in range(len(call.probes))]
+    found = [types_at(call, node, opsets, probe) for probe in range(len(call.probes))]
     outputs = tuple(_value(call, name, [types.get(name) for types in found]) for name in node.output)
     return replace(call, outputs=outputs)
 
 
-def _types(call: Call, node: onnx.NodeProto, opsets: Opsets, probe: int) -> Mapping[str, TypeProto]:
+def types_at(call: Call, node: onnx.NodeProto, opsets: Opsets, probe: int) -> Mapping[str, TypeProto]:
+    """The types and shapes of a node's outputs at one batch size.
+
+    Args:
+        call: The node; its outputs are not looked at.
+        node: The same node as ONNX has it.
+        opsets: Of the model.
+        probe: Which of the call's batch sizes.
+
+    Returns:
+        Output name -> type; what ONNX cannot infer has no shape, or open dimensions.
+
+    Raises:
+        UnsupportedModelError: The inputs do not fit together.
+    """
     batch = call.probes[probe]
     types: dict[str, TypeProto] = {}
     data: dict[str, onnx.TensorProto] = {}

@@ -10,13 +10,12 @@ import onnx
 from onnx import helper, numpy_helper
 
 from secateur.compiler.builder import Builder
+from secateur.compiler.folding import fold, folds
 from secateur.compiler.inference import (
     FIXED_PROBES,
     SYMBOLIC_PROBES,
     Opsets,
     data_type,
-    fold,
-    folds,
     inferred,
     type_name,
 )

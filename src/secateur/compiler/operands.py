@@ -198,3 +198,53 @@ def dims_of(sizes: Sequence[int], probes: Sequence[int]) -> Dim | None:
     if rest == 0 and all(size == multiple * probe for size, probe in zip(sizes, probes, strict=True)):
         return Batch(multiple)
     return None
+
+
+def growing(arrays: Sequence[Array], probes: Sequence[int]) -> Shape | None:
+    """The shape that a tensor has at the probed batch sizes.
+
+    Args:
+        arrays: The tensor at each of them.
+        probes: Batch sizes.
+
+    Returns:
+        Integers and multiples of the batch, or None where a dimension is neither or the rank differs.
+
+    Example:
+        >>> growing([np.ones((1, 3)), np.ones((2, 3))], (1, 2))
+        (Batch(multiple=1), 3)
+    """
+    if len({array.ndim for array in arrays}) > 1:
+        return None
+    dims = [dims_of(sizes, probes) for sizes in zip(*(array.shape for array in arrays), strict=True)]
+    shape = tuple(dim for dim in dims if dim is not None)
+    return shape if len(shape) == len(dims) else None
+
+
+def once(arrays: Sequence[Array], shape: Shape) -> Array | None:
+    """What is repeated along the batch in a tensor.
+
+    Args:
+        arrays: The tensor at each batch size.
+        shape: What ``growing`` makes of them.
+
+    Returns:
+        The numbers of which all arrays are repetitions, with a 1 for every dimension that grows; or None
+        where they differ.
+
+    Example:
+        >>> once([np.array([[1, 2]]), np.array([[1, 2], [1, 2]])], (Batch(), 2))
+        array([[1, 2]])
+    """
+    base = arrays[0][tuple(slice(1) if isinstance(dim, Batch) else slice(None) for dim in shape)]
+    return base if all(_repeats(array, base, shape) for array in arrays) else None
+
+
+def _repeats(array: Array, base: Array, shape: Shape) -> bool:
+    # A tensor at a batch of millions is a view whose rows are one and the same: one of them is looked at.
+    rows = tuple(
+        slice(1) if isinstance(dim, Batch) and stride == 0 else slice(None)
+        for dim, stride in zip(shape, array.strides, strict=True)
+    )
+    distinct = array[rows]
+    return np.array_equal(distinct, np.broadcast_to(base, distinct.shape))

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,8 +22,13 @@ from secateur.errors import InputError, MissingExtraError, UnsupportedModelError
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.export import ExportedProgram
 
 _FIXED = "export it at one batch size yourself (torch.onnx.export) and compile that file"
+# Whose loggers speak while a module is exported.
+_EXPORTERS = ("torch", "onnxscript", "onnx_ir")
+# torch may take every batch for larger than one; none is larger than the other.
+_SMALLEST, _UNREACHED = 2, 2**31 - 1
 
 
 def load_network(source: str | Path | onnx.ModelProto) -> Network:
@@ -56,7 +63,7 @@ def network_of_module(
 
     Raises:
         UnsupportedModelError: torch cannot export the module, or the network cannot be translated.
-        InputError: An example is no tensor or array.
+        InputError: An example is no tensor or array, or the examples' first dimensions differ.
         MissingExtraError: The package ``onnxscript`` is not installed.
 
     Example:
@@ -84,7 +91,7 @@ def onnx_of_module(
 
     Raises:
         UnsupportedModelError: torch cannot export the module.
-        InputError: An example is no tensor or array.
+        InputError: An example is no tensor or array, or the examples' first dimensions differ.
         MissingExtraError: The package ``onnxscript`` is not installed.
     """
     import torch  # noqa: PLC0415  # the compiler works where torch is not installed
@@ -92,6 +99,8 @@ def onnx_of_module(
     from secateur.pruning.modes import evaluating  # noqa: PLC0415  # needs torch
 
     _check_ready(module, example_inputs)
+    if dynamic_batch:
+        _check_one_batch(module, example_inputs)
     examples = tuple(_example(torch.as_tensor(given), widen=dynamic_batch) for given in example_inputs)
     batch = torch.export.Dim("batch")
     shapes = tuple({0: batch} if example.ndim else None for example in examples) if dynamic_batch else None
@@ -110,16 +119,21 @@ def onnx_of_module(
             'pip install "secateur[compile]"'
         ) from error
     except (torch.onnx.errors.OnnxExporterError, RuntimeError, ValueError) as error:
-        advice = f"; if it works on one batch size only, {_FIXED}" if dynamic_batch else ""
+        advice = (
+            f", of which the first dimension is the batch; if it works on one batch size only, {_FIXED}"
+            if dynamic_batch
+            else ""
+        )
         raise UnsupportedModelError(
             f"torch.onnx.export cannot export {type(module).__name__}: {_first_line(error)}; expected a "
-            "module "
-            f"without data-dependent control flow that runs on the example inputs{advice}"
+            "module without data-dependent control flow that runs on the example inputs, here of shape "
+            f"{', '.join(str(tuple(example.shape)) for example in example_inputs)}{advice}"
         ) from error
     assert program is not None  # noqa: S101  # with dynamo, a program is what it returns; narrows for mypy
     model: onnx.ModelProto = program.model_proto
     if dynamic_batch:
         _check_open(module, model)
+        _check_unbounded(module, program.exported_program)
     return model
 
 
@@ -140,6 +154,32 @@ def _check_ready(module: nn.Module, example_inputs: Sequence[Any]) -> None:
             )
 
 
+def _check_one_batch(module: nn.Module, example_inputs: Sequence[Any]) -> None:
+    sizes = {
+        name: int(example.shape[0])
+        for name, example in zip(_input_names(module, len(example_inputs)), example_inputs, strict=True)
+        if len(example.shape)
+    }
+    if len(set(sizes.values())) > 1:
+        listing = ", ".join(f"{name!r} has {size}" for name, size in sizes.items())
+        raise InputError(
+            f"example_inputs: the first dimension of every input of {type(module).__name__} must be the "
+            f"batch, the same for all; input {listing}. Let a mask, a table or a factor without a batch be a "
+            "buffer (register_buffer) or be made in forward, and give a state of (layers, batch, features) "
+            "as (batch, layers, features), transposed in forward"
+        )
+
+
+def _input_names(module: nn.Module, count: int) -> list[str]:
+    names: list[str] = []
+    for parameter in inspect.signature(module.forward).parameters.values():
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            names += [f"{parameter.name}[{place}]" for place in range(count - len(names))]
+        elif parameter.kind is not parameter.KEYWORD_ONLY:
+            names.append(parameter.name)
+    return (names + [str(place + 1) for place in range(len(names), count)])[:count]
+
+
 def _check_open(module: nn.Module, model: onnx.ModelProto) -> None:
     # torch gives up an open size without a word when the module makes a Python number of it.
     for entry in model.graph.input:
@@ -147,10 +187,27 @@ def _check_open(module: nn.Module, model: onnx.ModelProto) -> None:
         if dims and dims[0].HasField("dim_value"):
             raise UnsupportedModelError(
                 f"torch.onnx.export fixed the batch of {type(module).__name__} (input {entry.name!r}) to "
-                f"{dims[0].dim_value}: either this example has no batch as its first dimension, or forward "
-                "takes the batch size as a number (len(x), int(x.shape[0]), a number in x.view(...)); "
-                f"expected an example with a batch, and x.shape[0] or -1; or {_FIXED}"
+                f"{dims[0].dim_value}: either this example has no batch as its first dimension (a mask, a "
+                "state of (layers, batch, features)), or forward takes the batch size as a number (len(x), "
+                "int(x.shape[0]), a number in x.view(...)); expected an example with a batch, and x.shape[0] "
+                f"or -1; or {_FIXED}"
             )
+
+
+def _check_unbounded(module: nn.Module, program: ExportedProgram | None) -> None:
+    # What forward asks of the batch size is answered once; torch notes for which sizes that answer holds.
+    for node in program.graph.nodes if program is not None else ():
+        shape: Any = getattr(node.meta.get("val"), "shape", None) if node.op == "placeholder" else None
+        symbol = getattr(getattr(shape[0], "node", None), "expr", None) if shape else None
+        found = program.range_constraints.get(symbol) if program is not None else None
+        if found is None or (found.lower <= _SMALLEST and found.upper >= _UNREACHED):
+            continue
+        raise UnsupportedModelError(
+            f"torch.onnx.export took {type(module).__name__} for batch sizes from {found.lower} to "
+            f"{found.upper} alone: its forward decides by the batch size (an if on x.shape[0], or a table "
+            f"with a row for each image); expected a forward that does the same for "
+            f"every batch size, or {_FIXED}"
+        )
 
 
 def _example(tensor: Tensor, *, widen: bool) -> Tensor:
@@ -176,16 +233,22 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    # What torch says about its own future, and of packages that it misses, is nothing that our users can
-    # mend.
-    logger = logging.getLogger("torch")
-    before = logger.level
-    logger.setLevel(logging.ERROR)
+    # What torch says about its own future, of packages that it misses and of its ways around what it cannot
+    # do is nothing that our users can mend; and where it fails, what it logs (tracebacks) and prints (graphs)
+    # is in our own error in one line. What is said on the way to a success is passed on afterwards.
+    loggers = [logging.getLogger(name) for name in _EXPORTERS]
+    before = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
+    said = StringIO()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), redirect_stderr(said):
             warnings.simplefilter("ignore", DeprecationWarning)
             warnings.simplefilter("ignore", FutureWarning)
             warnings.filterwarnings("ignore", message=".*axis name: batch will not be used")
+            warnings.filterwarnings("ignore", message="The tensor attribute.* assigned during export")
             yield
     finally:
-        logger.setLevel(before)
+        for logger, level in zip(loggers, before, strict=True):
+            logger.setLevel(level)
+    sys.stderr.write(said.getvalue())

@@ -35,6 +35,26 @@ _SUFFIXES: dict[LayoutKind, tuple[str, ...]] = {
 }
 
 
+# What safetensors keeps for itself.
+RESERVED = "__metadata__"
+
+
+def names_of_weight(name: str) -> frozenset[str]:
+    """The names that a weight's arrays may have beside its own, whatever its layout.
+
+    Args:
+        name: The weight's.
+
+    Returns:
+        Names that no other tensor of the file should have.
+
+    Example:
+        >>> sorted(names_of_weight("fc"))
+        ['fc:gaps', 'fc:mask', 'fc:positions', 'fc:starts', 'fc:values']
+    """
+    return frozenset(name + suffix for suffixes in _SUFFIXES.values() for suffix in suffixes if suffix)
+
+
 def store(weights: Mapping[str, PackedWeight], tensors: Mapping[str, Array]) -> dict[str, StoredTensor]:
     """The arrays that go into the file.
 
@@ -54,7 +74,7 @@ def store(weights: Mapping[str, PackedWeight], tensors: Mapping[str, Array]) -> 
         fitting = [dtype for dtype in dtypes if DTYPES[dtype] == array.dtype]
         if not fitting:
             raise FormatError(f"tensor {name!r}: expected {' or '.join(dtypes)}, found {array.dtype}")
-        if name in result or not name or name == "__metadata__":
+        if name in result or not name or name == RESERVED:
             raise FormatError(f"tensor {name!r}: expected a name that nothing else has")
         result[name] = StoredTensor(fitting[0], np.ascontiguousarray(array).reshape(array.shape))
 

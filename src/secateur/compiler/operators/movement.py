@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -23,6 +24,9 @@ from secateur.format.graph import (
     Value,
     resolve,
 )
+
+# The largest number of 32 bits: what models write as the end of a slice that has none.
+_UNREACHED = 2**31 - 1
 
 
 def reshape(call: Call, build: Builder) -> None:
@@ -91,13 +95,11 @@ def slice_(call: Call, build: Builder) -> None:
     if call.version < 10:
         given = call.integers("starts", ())
         starts_at = [list(given)] * len(call.probes)
+        ends_at = [list(call.integers("ends", ()))] * len(call.probes)
         axes = call.integers("axes", tuple(range(len(given))))
         steps_at = (1,) * len(given)
     else:
-        operand = call.operand(1)
-        if not isinstance(operand, Known):
-            raise call.refused(f"its starts ({operand.name!r}) are computed at run time", "constant starts")
-        starts_at = [[int(number) for number in array] for array in operand.at]
+        starts_at, ends_at = _limits(call, 1, "starts"), _limits(call, 2, "ends")
         count = len(starts_at[0])
         axes = _integers(call.optional_array(3, "axes"), tuple(range(count)))
         steps_at = _integers(call.optional_array(4, "steps"), (1,) * count)
@@ -105,14 +107,43 @@ def slice_(call: Call, build: Builder) -> None:
     for index, (axis, step) in enumerate(zip(axes, steps_at, strict=True)):
         front = call.from_front(axis, rank)
         dim = source.shape[front]
-        found = {
-            _start(begins[index], step, dim.multiple * probe if isinstance(dim, Batch) else dim)
-            for begins, probe in zip(starts_at, call.probes, strict=True)
-        }
-        if len(found) > 1 or (isinstance(dim, Batch) and (found != {0} or step != 1)):
-            raise call.refused("it takes a part of the batch that depends on its size", "other dimensions")
+        begins, ends = [each[index] for each in starts_at], [each[index] for each in ends_at]
+        if isinstance(dim, Batch):
+            if step != 1 or not _is_whole(begins, ends, [dim.multiple * probe for probe in call.probes]):
+                raise call.refused(
+                    f"it takes a part of the batch: from {_text(begins)} to {_text(ends)} by {step}, along "
+                    f"axis {front}",
+                    "parts of other dimensions, and all of the batch; take the part before the network runs",
+                )
+            continue
+        found = {_start(begin, step, dim) for begin in begins}
+        if len(found) > 1:
+            raise call.refused("it starts where the batch size says", "starts that do not depend on it")
         starts[front], steps[front] = found.pop(), step
     build.add(Slice(build.node_name(call.name), source.name, target.name, tuple(starts), tuple(steps)))
+
+
+def _limits(call: Call, position: int, role: str) -> list[list[int]]:
+    operand = call.operand(position)
+    if not isinstance(operand, Known):
+        raise call.refused(f"its {role} ({operand.name!r}) are computed at run time", f"constant {role}")
+    return [[int(number) for number in array] for array in operand.at]
+
+
+def _is_whole(begins: Sequence[int], ends: Sequence[int], sizes: Sequence[int]) -> bool:
+    # Whatever the batch size: a limit that does not grow with it must be one that no batch reaches.
+    fixed_begin, fixed_end = len(set(begins)) == 1, len(set(ends)) == 1
+    from_first = all(
+        begin == 0 or begin <= (-_UNREACHED if fixed_begin else -size)
+        for begin, size in zip(begins, sizes, strict=True)
+    )
+    return from_first and all(
+        end >= (_UNREACHED if fixed_end else size) for end, size in zip(ends, sizes, strict=True)
+    )
+
+
+def _text(limits: Sequence[int]) -> str:
+    return str(limits[0]) if len(set(limits)) == 1 else "a limit that depends on its size"
 
 
 def _integers(array: Array | None, default: tuple[int, ...]) -> tuple[int, ...]:
