@@ -102,6 +102,62 @@ class View final : public Step {
   std::int64_t count_, items_;
 };
 
+// Numbers of two or three places of the source in turns, along a dimension in which it is contiguous: images interlaced
+// (the phases of a transposed convolution) or repeated. Row by row of two numbers each took four times as long.
+class Interlaced final : public Step {
+ public:
+  Interlaced(Ref source, Ref output, std::int64_t base, std::vector<Dimension> dimensions, std::int64_t count)
+      : source_(source),
+        output_(output),
+        base_(base),
+        dimensions_(std::move(dimensions)),
+        groups_(count / dimensions_[0].size),
+        items_(item_count(groups_, dimensions_[0].size, GRAIN)) {}
+
+  static bool fits(const std::vector<Dimension>& dimensions) {
+    return dimensions.size() >= 2 && (dimensions[0].size == 2 || dimensions[0].size == 3) && dimensions[0].stride != 1 &&
+           dimensions[1].stride == 1 && dimensions[1].size >= 4;
+  }
+
+  std::int64_t items() const noexcept override { return items_; }
+
+  void run(std::int64_t begin, std::int64_t end, const Memory& memory, std::byte*) const noexcept override {
+    const std::int64_t count = dimensions_[0].size;
+    const std::int64_t last = groups_ * end / items_;
+    for (std::int64_t at = groups_ * begin / items_; at < last;) {
+      const std::int64_t column = at % dimensions_[1].size;
+      const std::int64_t run = std::min(dimensions_[1].size - column, last - at);
+      const float* from = memory.read<float>(source_) + base_ + column;
+      std::int64_t rest = at / dimensions_[1].size;
+      for (std::size_t d = 2; d < dimensions_.size(); ++d) {
+        from += rest % dimensions_[d].size * dimensions_[d].stride;
+        rest /= dimensions_[d].size;
+      }
+      float* to = memory.write<float>(output_) + at * count;
+      if (count == 2) {
+        interlace<2>(from, to, run);
+      } else {
+        interlace<3>(from, to, run);
+      }
+      at += run;
+    }
+  }
+
+ private:
+  template <int COUNT>
+  void interlace(const float* __restrict from, float* __restrict to, std::int64_t run) const noexcept {
+    const std::int64_t stride = dimensions_[0].stride;
+    for (std::int64_t i = 0; i < run; ++i) {
+      for (int j = 0; j < COUNT; ++j) to[i * COUNT + j] = from[j * stride + i];
+    }
+  }
+
+  Ref source_, output_;
+  std::int64_t base_;
+  std::vector<Dimension> dimensions_;
+  std::int64_t groups_, items_;
+};
+
 // Where the source runs along another dimension than the output: tile by tile over these two.
 class Tiles final : public Step {
  public:
@@ -162,6 +218,9 @@ class Tiles final : public Step {
 std::unique_ptr<Step> make_view(Ref source, Ref output, std::int64_t base, const Shape& sizes, const Shape& strides) {
   require(sizes.size() <= MOST_DIMENSIONS, "at most 12 dimensions, found " + text(sizes));
   std::vector<Dimension> dimensions = merged(sizes, strides);
+  if (Interlaced::fits(dimensions)) {
+    return std::make_unique<Interlaced>(source, output, base, std::move(dimensions), elements(sizes));
+  }
   if (dimensions[0].stride != 1 && dimensions[0].size >= 4) {
     for (std::size_t d = 1; d < dimensions.size(); ++d) {
       if (dimensions[d].stride == 1 && dimensions[d].size >= 4) {

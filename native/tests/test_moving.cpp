@@ -67,6 +67,12 @@ void check_transposes() {
   one({2, 3, 4, 5, 6}, {4, 1, 3, 0, 2});
   one({200, 300}, {1, 0});
   one({2, 1, 9, 1}, {3, 2, 1, 0});
+  // Two and three images interlaced, in one dimension and in two.
+  one({3, 2, 17}, {0, 2, 1});
+  one({3, 3, 4}, {0, 2, 1});
+  one({2, 3, 2, 2, 5, 7}, {0, 1, 4, 2, 5, 3});
+  one({2, 3, 3, 3, 5, 7}, {0, 1, 4, 2, 5, 3});
+  one({1, 8, 2, 2, 64, 63}, {0, 1, 4, 2, 5, 3});
 }
 
 void check_expansions() {
@@ -81,6 +87,9 @@ void check_expansions() {
   one({3, 1}, {3, 70});
   one({4, 1, 6}, {2, 4, 5, 6});
   one({1}, {100000});
+  one({4, 6, 1}, {4, 6, 2});
+  one({4, 1, 6, 1}, {4, 3, 6, 3});
+  one({200, 301, 1}, {200, 301, 3});
 }
 
 void check_pads() {
