@@ -55,8 +55,8 @@ def resize(call: Call, build: Builder) -> None:
 
 
 def _repeated(call: Call, build: Builder, source: Value, target: Value, factors: tuple[int, ...]) -> None:
-    # Along the last dimension first, where numbers are repeated one by one; whole rows are copied then. All at
-    # once, Gathers, and a depthwise convolution of ones with depth-to-space took longer; and nothing is
+    # Along the last dimension first, where numbers are repeated one by one; whole rows are copied then. All
+    # at once, Gathers, and a depthwise convolution of ones with depth-to-space took longer; and nothing is
     # computed: NaN and infinity stay.
     name, shape = source.name, source.shape
     for axis in range(len(factors) - 1, 1, -1):
