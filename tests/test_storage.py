@@ -55,6 +55,15 @@ def test_the_null_device_is_written_to_and_stays_one() -> None:
     assert stat.S_ISCHR(os.stat(os.devnull).st_mode)
 
 
+def test_a_link_to_a_pipe_without_a_name_is_written_to() -> None:
+    script = (
+        "from pathlib import Path; from secateur.storage import write_atomically; "
+        "write_atomically(Path('/dev/stdout'), lambda file: file.write(b'through'))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)  # noqa: S603
+    assert done.stdout == b"through"
+
+
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     with pytest.raises(StorageError, match=r"runs: Is a directory.*give the name of a file in it"):

@@ -38,12 +38,12 @@ def write_atomically(path: Path, write: Callable[[ByteSink], object]) -> None:
     """
     temporary: Path | None = None
     try:
-        target = Path(os.path.realpath(path))
-        if target.exists() and not target.is_file() and not target.is_dir():
+        if path.exists() and not path.is_file() and not path.is_dir():
             # Moved into place, a file would put an end to /dev/null.
-            with target.open("wb") as device:
+            with path.open("wb") as device:
                 write(device)
             return
+        target = Path(os.path.realpath(path))
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
             dir=target.parent, prefix=f".{target.name}.", suffix=".tmp", delete=False

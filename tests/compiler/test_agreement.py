@@ -147,3 +147,24 @@ def test_where_outputs_differ() -> None:
     found = first_difference([one, other], [one, one])
     assert found is not None
     assert re.search(r"1\.1 where the module gives 1 \(output 2, place \(1, 1\)\)", found)
+
+
+class Chaotic(nn.Module):
+    """Every layer makes three of a difference of one."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.layers = nn.Sequential(*(nn.Sequential(nn.Linear(64, 64), nn.Tanh()) for _ in range(40)))
+        for each in self.layers:
+            nn.init.normal_(each[0].weight, std=0.5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.layers(x)
+
+
+def test_a_module_that_rounding_makes_another_is_not_refused() -> None:
+    module, x = Chaotic().eval(), torch.randn(2, 64)
+    with torch.no_grad():
+        assert not torch.allclose(module(x), module(x * (1 + 1e-6)), atol=0.1)
+    sc.compile(module, x, measure=False)

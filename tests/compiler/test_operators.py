@@ -292,13 +292,17 @@ def test_indices_that_the_caller_gives() -> None:
     [
         node("Transpose", ["words"], ["moved"], perm=[1, 0]),
         node("Tile", ["words", "twice"], ["moved"]),
-        node("Reshape", ["words", "flat"], ["moved"]),
+        node("Slice", ["words", "one", "twice", "one"], ["moved"]),
     ],
     ids=lambda each: each.op_type,
 )
 def test_indices_that_are_moved_are_refused(moving: onnx.NodeProto) -> None:
-    constants = {"table": normal((7, 4)), "twice": _i(1, 2), "flat": _i(-1)}
-    used = {name: constants[name] for name in ("table", *moving.input[1:])}
+    constants = {
+        "table": normal((7, 4)),
+        "twice": _i(1, 2) if moving.op_type == "Tile" else _i(2),
+        "one": _i(1),
+    }
+    used = {name: constants[name] for name in {"table", *moving.input[1:]}}
     proto = model(
         [moving, node("Gather", ["table", "moved"], ["y"])],
         {"words": ("N", 3)},
@@ -310,15 +314,21 @@ def test_indices_that_are_moved_are_refused(moving: onnx.NodeProto) -> None:
         sc.compile(proto, measure=False)
 
 
-def test_indices_may_be_flattened_to_what_they_are() -> None:
+@pytest.mark.parametrize("shape", [(-1, 3), (-1,), (-1, 1, 3), (-1, 3, 1)])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_indices_may_be_reshaped(shape: tuple[int, ...], axis: int) -> None:
     proto = model(
-        [node("Flatten", ["words"], ["flat"]), node("Gather", ["table", "flat"], ["y"])],
+        [
+            node("Flatten", ["words"], ["same"]),
+            node("Reshape", ["same", "shape"], ["shaped"]),
+            node("Gather", ["table", "shaped"], ["y"], axis=axis),
+        ],
         {"words": ("N", 3)},
         ["y"],
-        {"table": normal((7, 4))},
+        {"table": normal((7, 7)), "shape": _i(*shape)},
         types={"words": "int64"},
     )
-    check(proto, {"words": np.array([[0, 6, -1], [3, 3, -7]], np.int64)})
+    check(proto, {"words": np.array([[0, 6, -1], [3, 3, -7], [1, 2, 4]], np.int64)})
 
 
 _ENDLESS = 2**31 - 1

@@ -320,6 +320,15 @@ def test_a_gradual_cut_has_the_dropout_of_what_it_ends_with(tmp_path: Path, roun
     assert ruled["dropout1"] == pytest.approx(0.5 * math.sqrt(0.25))
 
 
+def test_a_gradual_cut_by_quality_may_begin_with_weights_that_are_all_below(tmp_path: Path) -> None:
+    cut = {"kind": "quality", "quality": 1.8, "layers": {"fc3": 0.5}}
+    growing = plan(
+        dropout=0.5, cut=cut, rounds=1, dense=[phase(0)], sweep=False, gradual={"until": 1.0, "every": 1000}
+    )
+    # Uniform weights, as layers begin with, end at 1.73 deviations; after training some are above.
+    assert run(tmp_path, the_plan=growing).record["dropout"] == {"dropout1": 0.5}
+
+
 def test_frozen_phases_train_what_they_say(tmp_path: Path) -> None:
     run(tmp_path, Conv, plan(rounds=1, retrain=[phase(2, only=["fc*"])], sweep=False))
     dense, pruned, masks = (tensors(tmp_path, name) for name in ("dense", "pruned", "masks"))

@@ -18,7 +18,8 @@ from secateur.errors import (
 )
 from secateur.recipes.builtin import builtin_recipe
 from secateur.recipes.driver import train_prune_retrain
-from secateur.recipes.fitting import fresh_network
+from secateur.recipes.fitting import check_fits, fresh_network
+from secateur.training.processes import join
 from tests.small import CLASSES, Conv, Dense, blob_task, phase, plan
 
 TASK = blob_task()
@@ -317,3 +318,18 @@ def test_a_network_may_draw_its_shape_and_hold_what_is_no_number() -> None:
         return network
 
     assert fresh_network(model).state_dict()["unset"].isnan()
+
+
+class Buffered(Dense):
+    """With buffers that nobody can write to: a sparse one, and one number seen as many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("links", torch.eye(4).to_sparse(), persistent=False)
+        self.register_buffer("ones", torch.ones(1).expand(5), persistent=False)
+
+
+def test_buffers_that_nobody_can_write_to() -> None:
+    network = fresh_network(Buffered)
+    check_fits(plan(), network, blob_task(), 0, join())
+    assert network.get_buffer("ones").stride() == (0,)

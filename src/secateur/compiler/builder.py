@@ -29,6 +29,7 @@ class Builder:
         self._of_array: dict[int, str] = {}
         self._nodes: list[Node] = []
         self._added: dict[str, int] = {}
+        self._reshaped: dict[str, Value] = {}
 
     def value(self, value: Value) -> None:
         """Take in one of the model's own values."""
@@ -82,20 +83,28 @@ class Builder:
         Raises:
             UnsupportedModelError: It reads indices otherwise than to look them up.
         """
+        if isinstance(node, Reshape) and self._are_indices(node.source):
+            # What is looked up is reshaped instead, see `indices`.
+            self._reshaped[node.output] = self.indices(node.source)
+            del self._values[node.output]
+            return
         indices = node.indices if isinstance(node, Gather) else None
-        for name in reads(node):
-            value = self._values.get(name)
-            if value is None or value.dtype != "int64" or name == indices:
-                continue
-            # A Reshape that changes nothing is taken out later.
-            if not isinstance(node, Reshape) or self._values[node.output].shape != value.shape:
+        for name in (*reads(node), node.output):
+            if name != indices and self._are_indices(name):
                 # The core moves numbers of four bytes: what it made of these would be others.
                 raise UnsupportedModelError(
                     f"node {node.name!r} moves or computes with {name!r}, which is int64; supported: int64 "
-                    "for the indices of a Gather (an embedding) alone. Give the indices as they are to be "
-                    "looked up, or reshape what was looked up"
+                    "for the indices of a Gather (an embedding) alone. Give the indices in the order in "
+                    "which they are to be looked up"
                 )
         self._nodes.append(node)
+
+    def _are_indices(self, name: str) -> bool:
+        return name in self._reshaped or (name in self._values and self._values[name].dtype == "int64")
+
+    def indices(self, name: str) -> Value:
+        """Indices as they are, of which those of this name are a Reshape."""
+        return self._reshaped.get(name) or self._values[name]
 
     def name(self, call: Call, operand: Operand) -> str:
         """The name by which a node reads an operand, a value or a constant."""

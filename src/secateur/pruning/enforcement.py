@@ -181,21 +181,28 @@ def checked_optimizer(optimizer: Optimizer, weights: Mapping[str, nn.Parameter])
     """The optimizer whose steps change the weights, refused where it leaves some of them to another.
 
     Args:
-        optimizer: An optimizer, or a wrapper of one: accelerate's, SAM, Lookahead.
+        optimizer: An optimizer, or a wrapper of one, accelerate's or SAM.
         weights: The weights under pruning, by parameter name.
 
     Returns:
         The optimizer itself, without a wrapper.
 
     Raises:
-        ConfigurationError: It is no optimizer, or L-BFGS; it holds none of the weights, or it lacks a weight
-            that requires a gradient.
+        ConfigurationError: It is no optimizer, L-BFGS, or a wrapper whose steps end unseen; it holds none of
+            the weights, or it lacks a weight that requires a gradient.
     """
+    if isinstance(optimizer, Optimizer) and not has_hooks(optimizer) and not _is_accelerates(optimizer):
+        raise ConfigurationError(
+            f"{type(optimizer).__name__} wraps an optimizer and has no hooks of its own (it does not call "
+            "super().__init__), so what it does to weights after the step inside, as Lookahead does, would "
+            "revive pruned ones unseen; give the pruner the optimizer inside, and call pruner.enforce() "
+            "after every step of the wrapper"
+        )
     found: object = _innermost(optimizer, {id(weight) for weight in weights.values()})
     if not isinstance(found, Optimizer) or not has_hooks(found):
         raise ConfigurationError(
             f"expected an optimizer (torch.optim.Optimizer), found {type(found).__name__}; "
-            "give the optimizer object that trains this model; of a wrapper, the one inside it"
+            "give the optimizer object that trains this model"
         )
     if isinstance(found, LBFGS):
         raise ConfigurationError(
@@ -227,6 +234,11 @@ def has_hooks(optimizer: Optimizer) -> bool:
 
 # Where accelerate's wrapper, and those of SAM and Lookahead in use, keep the optimizer that takes the steps.
 _INSIDE = ("optimizer", "base_optimizer", "_base_optimizer")
+
+
+def _is_accelerates(optimizer: Optimizer) -> bool:
+    # Looked up by name: importing accelerate takes seconds. Its wrapper changes nothing after the step.
+    return type(optimizer).__module__.startswith("accelerate.")
 
 
 def _innermost(optimizer: object, weights: Container[int]) -> object:

@@ -146,7 +146,7 @@ class Pruner:
         """Watch another optimizer from now on; the one before is let go.
 
         Args:
-            optimizer: An optimizer of the same model, or a wrapper of one: accelerate's, SAM, Lookahead.
+            optimizer: An optimizer of the same model, or a wrapper of one, accelerate's or SAM.
 
         Raises:
             ConfigurationError: It holds none of the weights under pruning, it lacks one that requires a
@@ -384,7 +384,10 @@ class Pruner:
     def _due(self, gradual: Gradual, skipped: object) -> Criterion | None:
         if isinstance(skipped, Tensor) and bool(skipped):
             return None  # what was due after the step before was cut then
-        return gradual.criterion_at(self.steps)
+        steps = self.steps
+        if steps >= gradual.end:
+            self._gradual = None  # asked no more: asking has a GPU waited for
+        return gradual.criterion_at(steps)
 
     def _refuse_if_unusable(self) -> None:
         if self._finalized:

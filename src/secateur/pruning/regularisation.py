@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import final
@@ -77,12 +78,16 @@ class Regularisation:
 
 def _give_each_its_own(weights: Sequence[nn.Parameter]) -> None:
     """Copy a gradient that is another's as well: autograd gives two weights that are added up one tensor."""
+    gradients = [weight.grad for weight in weights if weight.grad is not None]
+    sparse = any(map(operator.attrgetter("is_sparse"), gradients))
+    if not sparse and len(set(map(Tensor.data_ptr, gradients))) == len(gradients):
+        return
     seen: set[int] = set()
     for weight in weights:
         gradient = weight.grad
         if gradient is None:
             continue
-        if gradient.layout != torch.strided:
+        if gradient.is_sparse:
             raise ConfigurationError(
                 f"a weight of shape {tuple(weight.shape)} has a sparse gradient, and the gradient of a "
                 "penalty on all its numbers is not sparse; make the layer with sparse=False, or leave it out"

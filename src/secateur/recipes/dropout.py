@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from torch import nn
 
@@ -47,13 +47,13 @@ def ruled_dropouts(model: nn.Module, plan: Plan, shape: tuple[int, ...]) -> Mapp
 
 
 def follow_dropout_rule(
-    model: nn.Module, masks: Masks, plan: Plan, shape: tuple[int, ...]
+    model: nn.Module, masks: Callable[[], Masks], plan: Plan, shape: tuple[int, ...]
 ) -> dict[str, float]:
     """Set the plan's dropout, then lower it by ``D_r = D_o sqrt(C_ir / C_io)`` where the plan says so.
 
     Args:
         model: A network with its original rates.
-        masks: Which weights live.
+        masks: Says which weights live; asked where there is a dropout that the rule speaks of.
         plan: What is done.
         shape: The shape of one image.
 
@@ -64,7 +64,9 @@ def follow_dropout_rule(
     """
     set_dropout(model, plan.dropout)
     before = ruled_dropouts(model, plan, shape)
-    return apply_dropout_rule(model, masks, {path: _rate(model, path) for path in before}, before)
+    if not before:
+        return {}
+    return apply_dropout_rule(model, masks(), {path: _rate(model, path) for path in before}, before)
 
 
 def _rate(model: nn.Module, path: str) -> float:

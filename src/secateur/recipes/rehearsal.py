@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from secateur.errors import ConfigurationError
 from secateur.recipes.plan import Plan
+from secateur.training.checkpoint import same_bits
 from secateur.training.phase import Phase
 from secateur.training.processes import Processes
 from secateur.training.task import Task
@@ -171,4 +172,5 @@ def _training(network: nn.Module) -> Iterator[None]:
             module.training = training
         for module, name, buffer, before in buffers:
             with torch.no_grad():
-                setattr(module, name, buffer.copy_(before))
+                # One that nobody wrote to may be one that nobody can write to: expanded, say.
+                setattr(module, name, buffer if same_bits(buffer, before) else buffer.copy_(before))

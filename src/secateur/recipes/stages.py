@@ -6,15 +6,16 @@ import copy
 import gc
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 
+from secateur.errors import UnreachableTargetError
 from secateur.pruning.compaction import compact, expand_into
-from secateur.pruning.criteria import compute_masks
+from secateur.pruning.criteria import Criterion, compute_masks
 from secateur.pruning.default import weights_to_prune
 from secateur.pruning.gradual import Gradual
 from secateur.pruning.layers import aliases, prunable_weights
@@ -154,7 +155,7 @@ class Stages:
         pruner.restrict(masks)
         self._sweep(pruner)
         self._reestimate_after_cut(name, network)
-        follow_dropout_rule(network, pruner.masks, plan, task.image_shape)
+        follow_dropout_rule(network, partial(self._ruling, network, pruner, None), plan, task.image_shape)
         some = task.subset(plan.search.trial, generator(self.seed, name))
         once = plan.retrain[0].model_copy(update={"epochs": 1})
         self._retrain(name, 0, network, pruner, (once,), some)
@@ -169,7 +170,8 @@ class Stages:
 
         def make() -> StageState:
             model, pruner = self._taken_up(cut)
-            rates = follow_dropout_rule(model, pruner.masks, self.plan, self.task.image_shape)
+            ruling = partial(self._ruling, model, pruner, None)
+            rates = follow_dropout_rule(model, ruling, self.plan, self.task.image_shape)
             records = self._retrain(name, number, model, pruner, phases)
             masks = pruner.finalize()
             notes = _notes(cut.notes["dead"], rates)
@@ -208,12 +210,8 @@ class Stages:
         self._choose_survivors(model, pruner, number)
         if plan.gradual is None:
             self._reestimate_after_cut(name, model)
-        ruling = pruner.masks
-        if plan.gradual is not None:
-            # What the cut ends with, as the weights are now: the rates stay as they are while it grows, and a
-            # stage that is taken up again sets the same.
-            names = aliases(prunable_weights(model))
-            ruling = compute_masks(self._weights_of(model), target.criterion, pruner.masks, names)
+        to_come = None if plan.gradual is None else target.criterion
+        ruling = partial(self._ruling, model, pruner, to_come)
         rates = follow_dropout_rule(model, ruling, plan, self.task.image_shape)
         records = self._retrain(name, number, model, pruner, phases)
         if plan.gradual is not None:
@@ -231,6 +229,19 @@ class Stages:
         pruner = self._pruner(model)
         pruner.restrict(before.masks)
         return model, pruner
+
+    def _ruling(self, model: nn.Module, pruner: Pruner, cut: Criterion | None) -> Masks:
+        """The masks that dropout goes by: of a cut to come what it ends with, as the weights are now.
+
+        The rates stay as they are while it grows, and a stage that is taken up again sets the same.
+        """
+        if cut is None:
+            return pruner.masks
+        names = aliases(prunable_weights(model))
+        try:
+            return compute_masks(self._weights_of(model), cut, pruner.masks, names)
+        except UnreachableTargetError:
+            return pruner.masks  # weights that have not trained may all be below a threshold
 
     def _weights_of(self, model: nn.Module) -> Mapping[str, nn.Parameter]:
         return weights_to_prune(model, None, self.plan.exclude or None)

@@ -211,7 +211,10 @@ def same_bits(one: Tensor, other: Tensor) -> bool:
     """
     if one.dtype != other.dtype or one.shape != other.shape:
         return False
-    plain = [each.detach().cpu().contiguous().flatten().view(torch.uint8) for each in (one, other)]
+    dense = [
+        each.to_dense() if each.layout != torch.strided else each for each in (one.detach(), other.detach())
+    ]
+    plain = [each.cpu().contiguous().flatten().view(torch.uint8) for each in dense]
     return torch.equal(*plain)
 
 

@@ -215,7 +215,10 @@ def gather(call: Call, build: Builder) -> None:
     indices = call.operand(1)
     fixed = indices.fixed if isinstance(indices, Known) else None
     if fixed is None:
-        build.add(Gather(build.node_name(call.name), name, build.name(call, indices), target.name, axis))
+        given = build.indices(build.name(call, indices))
+        found = build.temporary(f"{call.name}.found", (*shape[:axis], *given.shape, *shape[axis + 1 :]))
+        build.add(Gather(build.node_name(call.name), name, given.name, found.name, axis))
+        build.add(Reshape(build.node_name(f"{call.name}.shape"), found.name, target.name))
         return
     if fixed.size and not (-size <= fixed.min() and fixed.max() < size):
         raise call.refused(f"an index is outside of {-size} to {size - 1}", "indices into its input")
