@@ -29,7 +29,8 @@ class Builder:
         self._of_array: dict[int, str] = {}
         self._nodes: list[Node] = []
         self._added: dict[str, int] = {}
-        self._reshaped: dict[str, Value] = {}
+        self._reshaped: dict[str, Value] = {}  # indices, by the names of their Reshapes, which nobody writes
+        self._unwritten: dict[str, Value] = {}
 
     def value(self, value: Value) -> None:
         """Take in one of the model's own values."""
@@ -59,13 +60,13 @@ class Builder:
 
     def shape(self, name: str) -> Shape:
         """The shape of a value or constant."""
-        return self._values[name].shape if name in self._values else self._constants[name].shape
+        value = self._values.get(name) or self._unwritten.get(name)
+        return self._constants[name].shape if value is None else value.shape
 
     def data_type(self, name: str) -> DataType:
         """The type of a value or constant."""
-        if name in self._values:
-            return self._values[name].dtype
-        return _data_type(self._constants[name])
+        value = self._values.get(name) or self._unwritten.get(name)
+        return _data_type(self._constants[name]) if value is None else value.dtype
 
     def scalar(self, number: float, label: str) -> str:
         """A constant of rank 0."""
@@ -86,7 +87,7 @@ class Builder:
         if isinstance(node, Reshape) and self._are_indices(node.source):
             # What is looked up is reshaped instead, see `indices`.
             self._reshaped[node.output] = self.indices(node.source)
-            del self._values[node.output]
+            self._unwritten[node.output] = self._values.pop(node.output)
             return
         indices = node.indices if isinstance(node, Gather) else None
         for name in (*reads(node), node.output):
