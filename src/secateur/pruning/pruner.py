@@ -368,7 +368,7 @@ class Pruner:
         del args, kwargs
         self._steps += 1
         # A fused optimizer is stepped even where mixed precision skips the step, and is told to do nothing.
-        skipped: object = getattr(optimizer, "found_inf", None)
+        skipped: object = vars(optimizer).get("found_inf")
         if isinstance(skipped, Tensor):
             # Added up where it is: reading it would have the GPU waited for in every step.
             self._skipped = self._skipped + (skipped > 0).sum()

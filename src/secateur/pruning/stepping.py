@@ -18,7 +18,7 @@ from secateur.pruning.enforcement import Factors, multiply_piecewise_
 # this often it costs a step of LeNet-300-100 less than a tenth of a per cent.
 FULL_EVERY = 64
 
-_OURS_ALONE = (1, 1, 0, 0)  # hooks before and after the step, of this optimizer and of all
+_OURS_ALONE = 2  # hooks: one before the step and one after it
 
 
 @final
@@ -80,7 +80,7 @@ class StepGuard:
             and step % FULL_EVERY != 0
             and len(args) == 1
             and not kwargs
-            and tuple(map(len, self._hooks)) == _OURS_ALONE
+            and sum(map(len, self._hooks)) == _OURS_ALONE
             and (self._is_sgd or leaves_zeros_alone(self._optimizer, factors))
             and seen.is_unchanged(self._optimizer)
             and multiply_gradients_(factors, others=seen.others, at_once=seen.are_plain)
@@ -98,7 +98,8 @@ class StepGuard:
             # (Were they not, the next step would be enforced in full.)
             self._seen.writes = sum(map(_version_of, self._seen.tensors))
         else:
-            self._seen = _Seen(self._optimizer, factors, self._of_model)
+            seen = _Seen(self._optimizer, factors, self._of_model)
+            self._seen = seen if seen.is_counted else None
 
 
 @final
@@ -124,7 +125,9 @@ class _Seen:
         others = {id(parameter): parameter for parameter in chain(parameters, of_model)}
         for weight in weights:
             others.pop(id(weight), None)
-        self.others = list(others.values())
+        # What autograd gives to two parameters has as many numbers as either.
+        sizes = set(map(Tensor.numel, weights))
+        self.others = [other for other in others.values() if other.numel() in sizes]
         self._state = optimizer.state
         # Views, which show what is in the dictionaries at any time, beside what is in them now.
         self._entries = self._state.values()
@@ -136,8 +139,8 @@ class _Seen:
         self._value_ids = list(map(id, self._values_now))
         self.tensors = [*weights, *(value for value in self._values_now if isinstance(value, Tensor))]
         # Those of inference mode count no writes; of the others each counts upwards only.
-        self._are_counted = not any(map(Tensor.is_inference, self.tensors))
-        self.writes = sum(map(_version_of, self.tensors)) if self._are_counted else 0
+        self.is_counted = not any(map(Tensor.is_inference, self.tensors))
+        self.writes = sum(map(_version_of, self.tensors)) if self.is_counted else 0
         self._addresses = list(map(Tensor.data_ptr, self.tensors))
         # Kept, lest other memory be found at the same address.
         self._memory = [tensor.detach() for tensor in self.tensors]
@@ -145,8 +148,7 @@ class _Seen:
     def is_unchanged(self, optimizer: Optimizer) -> bool:
         """Whether nobody has written to or replaced a weight or a state since."""
         return (
-            self._are_counted
-            and optimizer.state is self._state
+            optimizer.state is self._state
             and sum(map(_version_of, self.tensors)) == self.writes
             and sum(map(len, map(_params_of, optimizer.param_groups))) == self._parameter_count
             and list(map(Tensor.data_ptr, self.tensors)) == self._addresses
