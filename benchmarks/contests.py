@@ -28,6 +28,7 @@ from secateur.training.task import ImagesInMemory, Task, image_task
 MNIST = Path(__file__).parents[2] / "shared" / "data" / "mnist"
 COMPRESSION = 12
 WEIGHT_DECAY = 5e-4
+_SETTLING = 5  # steps
 Batches = Sequence[tuple[Tensor, Tensor]]
 
 
@@ -79,7 +80,11 @@ def train_on(model: nn.Module, optimizer: Optimizer, batches: Batches) -> None:
 
 
 def pruned_beside_plain(
-    model: nn.Module, optimizer: Optimizer, run: Callable[[], object], units: int
+    model: nn.Module,
+    optimizer: Optimizer,
+    run: Callable[[], object],
+    units: int,
+    settle: Callable[[], object] | None = None,
 ) -> tuple[Contestant, Contestant, Pruner]:
     """The same work of the same network and optimizer, with a pruner attached and without.
 
@@ -90,15 +95,28 @@ def pruned_beside_plain(
         optimizer: Its optimizer.
         run: The work, which steps the optimizer.
         units: Steps in it.
+        settle: What both do before it, untimed: a pruner is attached once in a training, which goes through
+            all weights and their masks, and not before every hundred steps.
 
     Returns:
         Under pruning, plain, and the pruner.
     """
     pruner = Pruner(model)
     pruner.prune(GlobalDensity(1 / COMPRESSION))
+
+    def attached() -> None:
+        pruner.attach(optimizer)
+        if settle is not None:
+            settle()
+
+    def detached() -> None:
+        pruner.detach()
+        if settle is not None:
+            settle()
+
     return (
-        Contestant(run, prepare=partial(pruner.attach, optimizer), units=units),
-        Contestant(run, prepare=pruner.detach, units=units),
+        Contestant(run, prepare=attached, units=units),
+        Contestant(run, prepare=detached, units=units),
         pruner,
     )
 
@@ -141,7 +159,13 @@ def step_lenet(effort: Effort) -> list[Row]:
             ("step", partial(train_on, model, optimizer, batches), limit),
             ("optimizer.step alone", partial(_repeat, optimizer.step, effort.lenet_steps), None),
         ):
-            pruned, plain, pruner = pruned_beside_plain(model, optimizer, run, effort.lenet_steps)
+            pruned, plain, pruner = pruned_beside_plain(
+                model,
+                optimizer,
+                run,
+                effort.lenet_steps,
+                partial(train_on, model, optimizer, batches[:_SETTLING]),
+            )
             candidate, reference = interleaved((pruned, plain), effort.lenet_rounds, warmup=5)
             pruner.attach(optimizer)
             assert int(model.get_parameter("fc1.weight").count_nonzero()) <= pruner.masks.kept_of(
@@ -154,7 +178,8 @@ def step_lenet(effort: Effort) -> list[Row]:
                     candidate,
                     reference,
                     bound,
-                    f"batch 64, {COMPRESSION}x, {effort.lenet_steps} steps a sample; under pruning / plain",
+                    f"batch 64, {COMPRESSION}x, {effort.lenet_steps} steps a sample, after {_SETTLING} that "
+                    "do not count; under pruning / plain",
                 )
             )
     return rows
