@@ -199,3 +199,16 @@ def test_steps_that_mixed_precision_skips_are_not_counted(fused: bool) -> None:
         scaler.update()
     assert pruner.steps == pruner.state_dict()["steps"] == 1
     assert pruner.masks.density == 1.0
+
+
+def test_a_pruner_that_goes_back_to_an_earlier_step_goes_on_cutting() -> None:
+    model = network()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    pruner = Pruner(model, optimizer)
+    pruner.prune_gradually(Gradual(Linear(0.2), begin=0, end=4))
+    beginning = pruner.state_dict()
+    for _ in range(2):
+        for batch in batches(4):
+            step(model, optimizer, batch)
+        assert pruner.masks.density == pytest.approx(0.2, abs=0.01)
+        pruner.load_state_dict(beginning)

@@ -11,20 +11,10 @@ from torch import Tensor, nn
 
 from secateur.errors import ConfigurationError, UnsupportedModelError
 from secateur.pruning.channel_graph import zero_batch
-from secateur.pruning.layers import aliases, prunable_weights, unwrap
+from secateur.pruning.layers import CONNECTED, aliases, prunable_weights, unwrap
 from secateur.pruning.modes import evaluating
 
-_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
-_CONNECTED = (
-    nn.Linear,
-    nn.Bilinear,
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-)
+DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 # The last of an attention's layers is not called as a module; a recurrent layer's weights are several.
 _WITHIN = (nn.MultiheadAttention, nn.RNNBase, nn.RNNCellBase)
 
@@ -97,7 +87,7 @@ def dropout_predecessors(model: nn.Module, example_input_shape: tuple[int, ...])
         # After the layers that are called within it, if there are any.
         module.register_forward_hook(note(path))
         for path, module in network.named_modules()
-        if isinstance(module, (*_DROPOUTS, *_CONNECTED, *_WITHIN))
+        if isinstance(module, (*DROPOUTS, *CONNECTED, *_WITHIN))
     ]
     batch = zero_batch(network, example_input_shape)
     try:
@@ -123,7 +113,7 @@ def _last_before(executed: list[tuple[str, nn.Module]], names: Mapping[str, str]
             last = None
         elif isinstance(module, nn.MultiheadAttention):
             last = names.get(f"{prefix}out_proj.weight")
-        elif isinstance(module, _CONNECTED):
+        elif isinstance(module, CONNECTED):
             # A parametrized weight is not among the names.
             last = names.get(f"{prefix}weight", f"{prefix}weight")
         elif last is not None and predecessors.setdefault(path, last) != last:
@@ -172,11 +162,11 @@ def apply_dropout_rule(
             "pruning"
         )
     modules = dict(unwrap(model).named_modules())
-    known = [path for path, module in modules.items() if isinstance(module, _DROPOUTS)]
+    known = [path for path, module in modules.items() if isinstance(module, DROPOUTS)]
     dropouts: dict[str, tuple[nn.Module, float]] = {}
     for path, original in original_rates.items():
         module = modules.get(path)
-        if not isinstance(module, _DROPOUTS):
+        if not isinstance(module, DROPOUTS):
             raise ConfigurationError(
                 f"{path!r}: expected the path of a dropout module, found {type(module).__name__}; the "
                 f"network's dropouts are {', '.join(known) or 'none'}"

@@ -21,7 +21,7 @@ Selection = str | Sequence[str] | Predicate
 T = TypeVar("T")
 
 # Modules whose connections are what the paper prunes. Depth of inheritance is respected: a subclass counts.
-_CONNECTED = (
+CONNECTED = (
     nn.Linear,
     nn.Bilinear,
     nn.Conv1d,
@@ -138,7 +138,7 @@ def _connection_names(model: nn.Module) -> Iterator[str]:
             if isinstance(parameter, UninitializedParameter) or parameter.dim() < 2 or not parameter.numel():
                 continue
             if (
-                (isinstance(module, _CONNECTED) and name == "weight")
+                (isinstance(module, CONNECTED) and name == "weight")
                 or (isinstance(module, (nn.RNNBase, nn.RNNCellBase)) and name.startswith("weight_"))
                 or (isinstance(module, nn.MultiheadAttention) and name in _ATTENTION_WEIGHTS)
             ):
@@ -325,7 +325,7 @@ def _reparametrised(model: nn.Module) -> dict[str, str]:
     """Path of every layer whose weight is no parameter -> the parameters that it is computed from."""
     computed: dict[str, str] = {}
     for path, module in model.named_modules():
-        if not isinstance(module, (*_CONNECTED, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)):
+        if not isinstance(module, (*CONNECTED, nn.RNNBase, nn.RNNCellBase, nn.MultiheadAttention)):
             continue
         names = {name for name, _ in module.named_parameters(recurse=False)}
         # torch.nn.utils.prune and the older weight_norm leave weight_orig, or weight_g and _v.

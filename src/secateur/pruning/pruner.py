@@ -26,13 +26,7 @@ from secateur.pruning.enforcement import (
     zero_,
 )
 from secateur.pruning.gradual import Gradual, check_gradual
-from secateur.pruning.layers import (
-    Selection,
-    aliases,
-    layer_name,
-    prunable_weights,
-    unwrap,
-)
+from secateur.pruning.layers import Selection, aliases, layer_name, prunable_weights, unwrap
 from secateur.pruning.masks import Masks
 from secateur.pruning.neurons import Sweep, sweep_dead_neurons
 from secateur.pruning.report import LayerReport, PruningReport
@@ -384,10 +378,7 @@ class Pruner:
     def _due(self, gradual: Gradual, skipped: object) -> Criterion | None:
         if isinstance(skipped, Tensor) and bool(skipped):
             return None  # what was due after the step before was cut then
-        steps = self.steps
-        if steps >= gradual.end:
-            self._gradual = None  # asked no more: asking has a GPU waited for
-        return gradual.criterion_at(steps)
+        return gradual.criterion_at(self.steps)
 
     def _refuse_if_unusable(self) -> None:
         if self._finalized:

@@ -7,12 +7,10 @@ from collections.abc import Callable, Mapping
 from torch import nn
 
 from secateur.errors import UnsupportedModelError
-from secateur.pruning.dropout import apply_dropout_rule, dropout_predecessors
+from secateur.pruning.dropout import DROPOUTS, apply_dropout_rule, dropout_predecessors
 from secateur.pruning.layers import unwrap
 from secateur.pruning.masks import Masks
 from secateur.recipes.plan import Plan
-
-_DROPOUTS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout, nn.FeatureAlphaDropout)
 
 
 def set_dropout(model: nn.Module, rate: float | None) -> None:
@@ -37,7 +35,7 @@ def ruled_dropouts(model: nn.Module, plan: Plan, shape: tuple[int, ...]) -> Mapp
     Raises:
         UnsupportedModelError: One dropout module stands behind two layers.
     """
-    rates = [module.p for module in model.modules() if isinstance(module, _DROPOUTS)]
+    rates = [module.p for module in model.modules() if isinstance(module, DROPOUTS)]
     if not plan.dropout_rule or not any(rates):
         return {}
     try:
