@@ -18,7 +18,7 @@ from secateur.compiler.passes.hoisting import hoist
 from secateur.compiler.reference import run
 from secateur.format.graph import Binary, Convolution, Elementwise
 from tests.compiler.models import assert_close, check, model, node, normal, whole
-from tests.compiler.test_passes import well_formed
+from tests.compiler.test_passes import passed
 
 UP = (node("ConvTranspose", ["x", "w"], ["c"], strides=[2, 2]), {"w": normal((2, 3, 3, 3), 1)})
 PIXELS = (
@@ -164,11 +164,7 @@ def test_no_pass_changes_what_is_computed(
     x = {"x": normal((batch, 4, 6, 5), 1)}
     expected = run(plain, x)
     for order in (PASSES, passes):
-        network = plain
-        for step in order:
-            network = step(network)
-            well_formed(network)
-        found = run(network, x)
+        found = run(passed(plain, order), x)
         assert list(found) == list(expected)
         for name, array in expected.items():
             assert_close(found[name], array)

@@ -458,6 +458,14 @@ def well_formed(network: Network) -> None:
     assert len({made.name for made in graph.nodes}) == len(graph.nodes)
 
 
+def passed(network: Network, order: Sequence[Callable[[Network], Network]]) -> Network:
+    """A network after some passes, well formed after each."""
+    for step in order:
+        network = step(network)
+        well_formed(network)
+    return network
+
+
 @settings(deadline=None, max_examples=150)
 @given(models(), st.permutations(PASSES))
 def test_no_pass_changes_what_is_computed(
@@ -467,11 +475,7 @@ def test_no_pass_changes_what_is_computed(
     x = {"x": normal((3, 4))}
     expected = run(plain, x)
     for order in (PASSES, passes):
-        network = plain
-        for step in order:
-            network = step(network)
-            well_formed(network)
-        found = run(network, x)
+        found = run(passed(plain, order), x)
         assert list(found) == list(expected)
         for name, array in expected.items():
             scale = np.abs(array).max(initial=1.0)
