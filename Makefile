@@ -53,7 +53,7 @@ wheel-test: setup
 	$(BIN)/python -c "import site; print(site.getsitepackages()[0])" > $$(echo $(WHEEL)/lib/python3*/site-packages)/dependencies.pth
 	$(WHEEL)/bin/python -c "import secateur, sys; assert sys.prefix in secateur.__file__, secateur.__file__"
 	$(WHEEL)/bin/python -m pytest -n 2 tests/format tests/native tests/runtime tests/compiler/test_compiling.py \
-		tests/cli/test_export.py
+		tests/cli/test_export.py tests/pruning/test_gradients.py
 
 # Damaged files by the thousand: each is refused with a FormatError, or runs.
 fuzz: setup

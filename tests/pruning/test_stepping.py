@@ -21,7 +21,7 @@ from secateur.pruning.gradual import Gradual
 from secateur.pruning.masks import Masks
 from secateur.pruning.pruner import Pruner
 from secateur.pruning.schedules import Cubic
-from secateur.pruning.stepping import FULL_EVERY, StepGuard, leaves_zeros_alone, multiply_gradients_
+from secateur.pruning.stepping import FULL_EVERY, StepGuard, leaves_zeros_alone
 from tests.pruning.training import assert_pruned, batches, network, step
 
 Parameters = Iterable[Any]
@@ -191,6 +191,30 @@ def freeze_and_thaw(model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, 
     model[0].weight.requires_grad_(number not in (2, 3))
 
 
+def leave_a_layer_out_now_and_then(
+    model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int
+) -> None:
+    del optimizer, pruner
+    model[0].weight.requires_grad_(number % 3 != 0)
+    if number % 2:
+        with torch.no_grad():
+            model[0].weight.add_(0.5)
+
+
+def change_settings_and_write(
+    model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int
+) -> None:
+    # One write to a weight more, where the step may make one less of its own.
+    del pruner
+    if number in (4, 6):
+        for group in optimizer.param_groups:
+            group["weight_decay"] = 0.1 * (number == 6)
+            group["momentum"] = 0.0
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.5)
+
+
 def gradients_to_zero(model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int) -> None:
     del pruner, number
     optimizer.step()  # without gradients: the living weights may move by momentum, the pruned ones not
@@ -211,6 +235,8 @@ MEDDLERS: dict[str, Meddle] = {
         replace_states,
         replace_data_twice,
         freeze_and_thaw,
+        leave_a_layer_out_now_and_then,
+        change_settings_and_write,
         gradients_to_zero,
     )
 }
@@ -334,27 +360,6 @@ def test_hooks_of_others_may_write_to_weights_and_gradients_unseen() -> None:
     assert masks_gradients(model, optimizer, pruner)
 
 
-def test_gradients_that_cannot_be_written_to() -> None:
-    weight = nn.Parameter(torch.ones(2, 3))
-    factors = make_factors({"a": weight}, Masks({"a": torch.eye(2, 3) > 0}))
-    for gradient in (
-        torch.ones(2, 3).to_sparse(),
-        torch.ones(1).expand(2, 3),
-        torch.ones(2, 3, requires_grad=True) * 2,
-    ):
-        weight.grad = gradient
-        before = gradient.detach().to_dense().clone()
-        assert not multiply_gradients_(factors, others=[], at_once=True)
-        assert weight.grad.to_dense().eq(before).all()
-    with torch.inference_mode():
-        gradient = torch.ones(2, 3)
-    weight.grad = gradient
-    assert not multiply_gradients_(factors, others=[], at_once=True)
-    weight.grad = torch.ones(2, 3)
-    assert multiply_gradients_(factors, others=[], at_once=True)
-    assert weight.grad.sum() == 2
-
-
 def give_gradients_of_inference_mode(
     model: nn.Sequential, optimizer: Optimizer, pruner: Pruner, number: int
 ) -> None:
@@ -455,15 +460,6 @@ def test_steps_in_inference_mode(kind: type[Optimizer]) -> None:
             assert_zero(pruner, model, optimizer)
 
 
-def test_where_one_gradient_is_refused_none_is_written_to() -> None:
-    first, second = nn.Parameter(torch.ones(1, 6)), nn.Parameter(torch.ones(4, 6))
-    first.grad = torch.ones(1, 6)
-    second.grad = first.grad.expand(4, 6)
-    factors = [(first, torch.zeros(1, 6)), (second, torch.zeros(4, 6))]
-    assert not multiply_gradients_(factors, others=[], at_once=True)
-    assert bool(first.grad.all())
-
-
 def test_a_state_that_appears_between_steps_is_cleared() -> None:
     model, optimizer, pruner = trained(lambda p: torch.optim.SGD(p, lr=0.1), full=False)
     dead = ~pruner.masks["0.weight"]
@@ -471,6 +467,63 @@ def test_a_state_that_appears_between_steps_is_cleared() -> None:
     optimizer.state[model[0].weight]["momentum_buffer"] = torch.ones_like(model[0].weight)
     assert not masks_gradients(model, optimizer, pruner)
     assert not optimizer.state[model[0].weight]["momentum_buffer"][dead].any()
+
+
+def plain_sgd(parameters: Parameters) -> Optimizer:
+    return torch.optim.SGD(parameters, lr=0.1)
+
+
+@pytest.mark.parametrize("learned", [(0, 3), (0,)])
+@pytest.mark.parametrize("stepped", [(0,), (3,), ()])
+@pytest.mark.parametrize("written", [(0,), (3,), (0, 3)])
+def test_a_write_to_a_layer_without_a_gradient(
+    learned: tuple[int, ...], stepped: tuple[int, ...], written: tuple[int, ...]
+) -> None:
+    # A weight without a gradient is not written to by the step.
+    model, optimizer, pruner = trained(plain_sgd, full=False)
+    batch = next(batches(1))
+    for indices, writes in ((learned, ()), (learned, ()), (stepped, written)):
+        optimizer.zero_grad()
+        nn.functional.mse_loss(model(batch[0]), batch[1]).backward()
+        for index in {0, 3} - set(indices):
+            model[index].weight.grad = None
+        with torch.no_grad():
+            for index in writes:
+                model[index].weight.add_(0.5)
+        optimizer.step()
+        assert_zero(pruner, model, optimizer)
+
+
+def test_a_step_that_fails_and_weights_that_come_from_elsewhere() -> None:
+    model, optimizer, pruner = trained(plain_sgd, full=False)
+    batch = next(batches(1))
+    nn.functional.mse_loss(model(batch[0]), batch[1]).backward()
+    optimizer.param_groups[0]["lr"] = "soon"
+    with pytest.raises(TypeError):
+        optimizer.step()
+    optimizer.param_groups[0]["lr"] = 0.1
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.5)
+    step(model, optimizer, batch)
+    assert_zero(pruner, model, optimizer)
+
+
+def test_adam_that_loses_its_eps() -> None:
+    model, optimizer, pruner = trained(lambda p: torch.optim.Adam(p, lr=0.05), full=False)
+    assert masks_gradients(model, optimizer, pruner)
+    optimizer.param_groups[0]["eps"] = 0.0
+    step(model, optimizer, next(batches(1)))
+    assert_zero(pruner, model, optimizer)  # 0 / 0, had the gradients been masked
+
+
+def test_a_state_seen_through_another_tensor() -> None:
+    # Of the same memory, with a counter of its own.
+    model, optimizer, pruner = trained(sgd, full=False)
+    state = optimizer.state[model[0].weight]
+    state["momentum_buffer"] = state["momentum_buffer"].data
+    state["momentum_buffer"].add_(0.5)
+    assert not masks_gradients(model, optimizer, pruner)
 
 
 def load_states(model: nn.Sequential, optimizer: Optimizer, pruner: Pruner) -> None:

@@ -52,9 +52,9 @@ class Pruner:
     One pruner watches one optimizer, which must hold every trainable weight under pruning. With several
     optimizers make a pruner for each, with its layers as ``layers``.
 
-    The setting to zero is a multiplication, for speed: should a step meet infinity or NaN at a pruned place,
-    NaN stays there and `report` counts it, and a negative number leaves -0.0, which equals zero. `prune`,
-    `attach` and `finalize` set all such places to +0.0.
+    After a step the setting to zero is a multiplication, for speed: should it meet infinity or NaN at a
+    pruned place, NaN stays there and `report` counts it, and a negative number leaves -0.0, which equals
+    zero. `prune`, `attach` and `finalize` set all such places to +0.0.
 
     Args:
         model: Any network; wrappers of ``torch.compile`` and data parallelism are looked through.

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim import optimizer as torch_optimizer
 
-from secateur.pruning.enforcement import Factors, multiply_piecewise_
+from secateur.pruning.enforcement import Factors
+from secateur.pruning.gradients import GradientMasks
 
 # A write through ``.data`` or NumPy is hidden from everybody, so enforcement in full comes round again:
 # this often it costs a step of LeNet-300-100 less than a tenth of a per cent.
@@ -49,6 +50,8 @@ class StepGuard:
         self._optimizer = optimizer
         self._of_model = list(model.parameters())
         self._seen: _Seen | None = None
+        self._factors: Factors = []
+        self._masks = GradientMasks([])
         # Of SGD there is no setting that could change the answer: it is not asked again in every step.
         self._is_sgd = type(optimizer) is torch.optim.SGD
         # There is no public way to ask who else has hooks.
@@ -83,8 +86,14 @@ class StepGuard:
             and sum(map(len, self._hooks)) == _OURS_ALONE
             and (self._is_sgd or leaves_zeros_alone(self._optimizer, factors))
             and seen.is_unchanged(self._optimizer)
-            and multiply_gradients_(factors, others=seen.others, at_once=seen.are_plain)
+            and self._masks_of(factors).apply_(seen.others)
         )
+
+    def _masks_of(self, factors: Factors) -> GradientMasks:
+        # Made once for every cut.
+        if factors is not self._factors:
+            self._factors, self._masks = factors, GradientMasks(factors)
+        return self._masks
 
     def settle(self, factors: Factors, *, held: bool) -> None:
         """After the step: take note that pruned weights and their states are zero now.
@@ -119,7 +128,6 @@ class _Seen:
 
     def __init__(self, optimizer: Optimizer, factors: Factors, of_model: Sequence[Tensor]) -> None:
         weights = [weight for weight, _ in factors]
-        self.are_plain = are_plain(factors)
         parameters = list(chain.from_iterable(map(_params_of, optimizer.param_groups)))
         self._parameter_count = len(parameters)
         others = {id(parameter): parameter for parameter in chain(parameters, of_model)}
@@ -199,81 +207,3 @@ def leaves_zeros_alone(optimizer: Optimizer, factors: Factors) -> bool:
         least = max((torch.finfo(dtype).tiny for dtype in types), default=0.0)
         return all(float(group["eps"]) >= least for group in optimizer.param_groups)
     return False
-
-
-def multiply_gradients_(factors: Factors, *, others: Sequence[Tensor], at_once: bool) -> bool:
-    """Set the gradients of pruned weights to zero, ``g <- g m``.
-
-    Args:
-        factors: From `secateur.pruning.enforcement.make_factors`.
-        others: Parameters whose gradients stay as they are.
-        at_once: What `are_plain` says of the factors.
-
-    Returns:
-        True; or False where a gradient cannot be written to in place, and the step is to be enforced in full.
-        Where one is of inference mode, those before it are masked then, which changes nothing of the result.
-    """
-    gradients: list[Tensor] = []
-    theirs: list[Tensor] = []
-    try:
-        # All are looked at before any is written to: one may be seen through, or remembered by, another.
-        for weight, factor in factors:
-            gradient = weight.grad
-            if gradient is None:
-                continue
-            if gradient.requires_grad or not (gradient.is_contiguous() or _is_dense(gradient)):
-                return False  # part of a graph, which remembers it; or its memory belongs to many weights
-            gradients.append(gradient)
-            theirs.append(factor)
-        if _share_memory(gradients, others):
-            return False
-        # None is part of a graph: `no_grad` would cost as much again as the smallest layer.
-        if at_once:
-            # As `_foreach_mul_` does on the CPU by a longer way.
-            for gradient, factor in zip(gradients, theirs, strict=True):
-                gradient.mul_(factor)
-        else:
-            _multiply_each_(gradients, theirs)
-    except RuntimeError:
-        # Of inference mode: asking each in every step would cost more than being told.
-        return False
-    return True
-
-
-def _share_memory(gradients: list[Tensor], others: Sequence[Tensor]) -> bool:
-    # Autograd gives two weights that are added up views of one tensor.
-    addresses = set(map(Tensor.data_ptr, gradients))
-    if len(addresses) < len(gradients):
-        return True
-    for other in others:
-        gradient = other.grad
-        if gradient is not None and not gradient.is_sparse and gradient.data_ptr() in addresses:
-            return True
-    return False
-
-
-def are_plain(factors: Factors) -> bool:
-    """Whether gradients are just multiplied by them, one by one: on the CPU, and none of them boolean."""
-    return all(factor.is_cpu and factor.dtype != torch.bool for _, factor in factors)
-
-
-def _multiply_each_(gradients: list[Tensor], factors: list[Tensor]) -> None:
-    together: list[Tensor] = []
-    their_factors: list[Tensor] = []
-    for gradient, factor in zip(gradients, factors, strict=True):
-        if factor.dtype == torch.bool and gradient.device.type == "cpu":
-            multiply_piecewise_([gradient], factor)
-        elif gradient.dtype == factor.dtype:
-            together.append(gradient)
-            their_factors.append(factor)
-        else:
-            gradient.mul_(factor)
-    if together:
-        torch._foreach_mul_(together, their_factors)
-
-
-def _is_dense(gradient: Tensor) -> bool:
-    # The memory of an expanded gradient belongs to many weights at once.
-    return gradient.layout == torch.strided and (
-        gradient.is_contiguous() or gradient.is_contiguous(memory_format=torch.channels_last)
-    )

@@ -1,0 +1,131 @@
+"""Gradients: how those of pruned weights are set to zero before a step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.autograd.graph import increment_version
+
+from secateur._masking import Masks, has_threads
+from secateur.pruning.enforcement import Factors, multiply_piecewise_
+
+# Only PyTorch's own threads are shared: others would have to be woken beside them.
+_HAS_THREADS = has_threads() and bool(torch.backends.openmp.is_available())  # type: ignore[no-untyped-call]  # torch has no types here
+_SIZES = (1, 2, 4, 8)  # bytes of a number that the compiled masking knows
+
+
+@final
+class GradientMasks:
+    """Sets the gradients of pruned weights to zero, ``g <- g m``.
+
+    On the CPU all of them in one call of compiled code, by PyTorch's threads and with masks of a byte for
+    every weight: most of what pruning costs a small network's step is reading the masks, and none of
+    PyTorch's own operators reads a mask narrower than its weight by vectors. Elsewhere, and for gradients
+    that lie in memory otherwise than their masks, it is a multiplication by a mask of the weight's type.
+
+    Args:
+        factors: From `secateur.pruning.enforcement.make_factors`.
+
+    Example:
+        >>> weight = torch.nn.Parameter(torch.ones(3))
+        >>> weight.grad = torch.ones(3)
+        >>> GradientMasks([(weight, torch.tensor([1.0, 0.0, 1.0]))]).apply_()
+        True
+        >>> weight.grad
+        tensor([1., 0., 1.])
+    """
+
+    def __init__(self, factors: Factors) -> None:
+        self._weights = [weight for weight, _ in factors]
+        self._factors = [factor for _, factor in factors]
+        self._bytes = [weight.nbytes for weight in self._weights]
+        self._masks: list[Tensor] = []  # whose memory the compiled ones read
+        self._compiled: Masks | None = None
+        if _HAS_THREADS and all(
+            weight.is_cpu and factor.is_cpu and weight.element_size() in _SIZES for weight, factor in factors
+        ):
+            self._masks = [factor.bool().contiguous() for factor in self._factors]
+            self._compiled = Masks(
+                [
+                    (mask.data_ptr(), mask.numel(), weight.element_size())
+                    for mask, weight in zip(self._masks, self._weights, strict=True)
+                ]
+            )
+
+    def apply_(self, others: Sequence[Tensor] = ()) -> bool:
+        """Mask the gradients that are there, in place.
+
+        Args:
+            others: Parameters whose gradients stay as they are.
+
+        Returns:
+            True; or False where a gradient cannot be written to in place, and the step is to be enforced in
+            full. Where one is of inference mode, those before it may be masked then, which changes nothing of
+            the result.
+        """
+        gradients: list[Tensor] = []
+        addresses: list[int] = []  # of each weight's, 0 where there is none
+        at_once = self._compiled is not None
+        try:
+            # All are looked at before any is written to: one may be seen through, or remembered by, another.
+            for weight, size in zip(self._weights, self._bytes, strict=True):
+                gradient = weight.grad
+                if gradient is None:
+                    addresses.append(0)
+                    continue
+                if gradient.requires_grad:
+                    return False  # part of a graph, which remembers it
+                if not gradient.is_contiguous() or gradient.nbytes != size:
+                    if not _is_dense(gradient):
+                        return False  # its memory belongs to many weights
+                    at_once = False
+                gradients.append(gradient)
+                addresses.append(gradient.data_ptr())
+            if len({*addresses, 0}) <= len(gradients) or (others and _are_among(addresses, others)):
+                return False  # autograd gives two weights that are added up views of one tensor
+            if at_once and self._compiled is not None:
+                self._compiled.keep(addresses, torch.get_num_threads())
+                for gradient in gradients:
+                    increment_version(gradient)  # as an operator does
+            else:
+                self._multiply_each_()
+        except RuntimeError:
+            # Of inference mode: asking each in every step would cost more than being told.
+            return False
+        return True
+
+    def _multiply_each_(self) -> None:
+        # None is part of a graph: `no_grad` would cost as much again as the smallest layer.
+        together: list[Tensor] = []
+        their_factors: list[Tensor] = []
+        for weight, factor in zip(self._weights, self._factors, strict=True):
+            gradient = weight.grad
+            if gradient is None:
+                continue
+            if factor.dtype == torch.bool and gradient.device.type == "cpu":
+                multiply_piecewise_([gradient], factor)
+            elif gradient.dtype == factor.dtype:
+                together.append(gradient)
+                their_factors.append(factor)
+            else:
+                gradient.mul_(factor)
+        if together:
+            torch._foreach_mul_(together, their_factors)
+
+
+def _are_among(addresses: Sequence[int], others: Sequence[Tensor]) -> bool:
+    gradients = (other.grad for other in others)
+    return any(
+        gradient is not None and not gradient.is_sparse and gradient.data_ptr() in addresses
+        for gradient in gradients
+    )
+
+
+def _is_dense(gradient: Tensor) -> bool:
+    # The memory of an expanded gradient belongs to many weights at once.
+    return gradient.layout == torch.strided and (
+        gradient.is_contiguous() or gradient.is_contiguous(memory_format=torch.channels_last)
+    )
