@@ -41,6 +41,8 @@ class Masks {
 }  // namespace
 
 NB_MODULE(_masking, module) {
+  // A pruner may well live until the interpreter ends, on another thread or within a hook of torch.
+  nb::set_leak_warnings(false);
   module.def("has_threads", &secateur::masking::has_threads);
   nb::class_<Masks>(module, "Masks")
       .def(nb::init<const std::vector<std::tuple<Address, std::size_t, unsigned>>&>(), "masks"_a)

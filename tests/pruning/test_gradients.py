@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import subprocess
+import sys
+from collections.abc import Callable, Sequence
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from secateur._masking import Masks as CompiledMasks
 from secateur._masking import has_threads
 from secateur.pruning import gradients as module
 from secateur.pruning.enforcement import make_factors
-from secateur.pruning.gradients import GradientMasks
+from secateur.pruning.gradients import GradientMasks, overlap
 from secateur.pruning.masks import Masks
 
 DTYPES = (torch.float32, torch.float64, torch.float16, torch.bfloat16, torch.complex64)
@@ -158,6 +160,65 @@ def test_masks_outlive_whom_they_came_from() -> None:
         torch.rand(100_000)
     assert masks.apply_()
     assert weight.grad.sum() == 10
+
+
+def test_masks_of_large_weights_are_others_too_who_may_move_them(way: str) -> None:
+    size = (1 << 20) + 8
+    weight, mask = nn.Parameter(torch.zeros(size)), torch.arange(size) % 5 == 0
+    masks = masks_of(weight, mask)
+    for move in (lambda: None, mask.share_memory_, lambda: setattr(mask, "data", mask.data.clone())):
+        move()
+        weight.grad = torch.ones(size)
+        assert masks.apply_()
+        assert torch.equal(weight.grad, mask.float())
+    assert (masks._compiled is None) == (way == "multiplied")
+
+
+@pytest.mark.usefixtures("way")
+@pytest.mark.parametrize("view", [lambda w: w.view(6, 4), lambda w: w.view(torch.float16)])
+def test_weights_of_another_shape_over_the_same_memory(view: Callable[[Tensor], Tensor]) -> None:
+    weight = nn.Parameter(torch.ones(4, 6))
+    masks = masks_of(weight, torch.eye(4, 6) > 0)
+    weight.data = view(weight.data)
+    weight.grad = torch.ones_like(weight)
+    assert not masks.apply_()
+    assert bool(weight.grad.all())
+
+
+def test_what_overlaps() -> None:
+    memory = torch.zeros(20)
+
+    def parameter(begin: int, end: int) -> nn.Parameter:
+        made = nn.Parameter(torch.zeros(end - begin))
+        made.grad = memory[begin:end]
+        return made
+
+    every, first, middle, last = (parameter(*ends) for ends in ((0, 20), (0, 5), (5, 8), (8, 20)))
+    assert not overlap([first, last], [middle])
+    assert not overlap([], [every, first])  # nobody writes to them
+    assert not overlap([first], [nn.Parameter(torch.zeros(5))])
+    for one in (first, middle, last):
+        assert overlap([one], [every])
+        assert overlap([every], [one])
+        assert overlap([one, every], [])
+        assert overlap([one, parameter(19, 20)], [every])
+
+
+def test_at_the_end_of_an_interpreter_nothing_is_said() -> None:
+    # A pruner that torch holds, within a hook, is there until the end.
+    program = (
+        "import torch; from secateur.pruning.pruner import Pruner\n"
+        "from secateur.pruning.criteria import Density\n"
+        "model = torch.nn.Linear(8, 8); optimizer = torch.optim.SGD(model.parameters(), lr=0.1)\n"
+        "pruner = Pruner(model, optimizer); pruner.prune(Density(0.5))\n"
+        "model.weight.register_post_accumulate_grad_hook(lambda _: optimizer.step())\n"
+        "for _ in range(4):\n"
+        "    optimizer.zero_grad(); model(torch.ones(2, 8)).sum().backward()\n"
+    )
+    ended = subprocess.run(  # noqa: S603  # own script
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert ended.stderr == ""
 
 
 def test_what_the_compiled_masks_refuse() -> None:

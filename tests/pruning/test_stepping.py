@@ -417,6 +417,59 @@ def test_two_parameters_with_one_gradient(layers: str | None) -> None:
         assert torch.equal(held, enforced)
 
 
+class _Added(nn.Module):
+    """A weight to which others are added that were put together before."""
+
+    def __init__(self, *, parameters: bool) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.w = nn.Linear(8, 4, bias=False)
+        self.first = nn.Parameter(torch.randn(2, 8), requires_grad=parameters)
+        self.second = nn.Linear(8, 2, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ (self.w.weight.t() + torch.cat([self.first, self.second.weight]).t())
+
+
+@pytest.mark.parametrize("parameters", [True, False])
+@pytest.mark.parametrize("layers", ["w", "second", None])
+def test_parameters_that_have_parts_of_one_gradient(parameters: bool, layers: str | None) -> None:
+    ends = []
+    for full in (False, True):
+        model = _Added(parameters=parameters)
+        optimizer = sgd(model.parameters())
+        if full:
+            optimizer.register_step_pre_hook(lambda *_: None)
+        Pruner(model, optimizer, layers=layers).prune(Density(0.25))
+        for seed in range(5):
+            optimizer.zero_grad()
+            inputs = torch.randn(3, 8, generator=torch.Generator().manual_seed(seed))
+            model(inputs).square().mean().backward()
+            optimizer.step()
+        ends.append([parameter.detach().clone() for parameter in model.parameters()])
+    assert all(map(torch.equal, *ends))
+
+
+@pytest.mark.parametrize("kind", [torch.optim.Adam, torch.optim.SGD])
+@pytest.mark.parametrize("turned", ["weight", "gradient"])
+def test_fused_steps_go_through_memory_as_it_lies(kind: type[Any], turned: str) -> None:
+    torch.manual_seed(0)
+    model = nn.Conv2d(3, 8, 3)
+    own = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+    optimizer = kind(model.parameters(), lr=0.01, fused=True, **own)
+    pruner = Pruner(model, optimizer)
+    pruner.prune(Density(0.4))
+    for number in range(6):
+        if number == 3 and turned == "weight":
+            model.to(memory_format=torch.channels_last)
+        optimizer.zero_grad()
+        model(torch.randn(2, 3, 6, 6)).square().mean().backward()
+        if number == 3 and turned == "gradient":
+            model.weight.grad = model.weight.grad.contiguous(memory_format=torch.channels_last)
+        optimizer.step()
+        assert pruner.report().revived == 0
+
+
 def test_parameters_that_came_later_are_looked_at_too() -> None:
     model = Sum()
     optimizer = torch.optim.SGD([model.a.weight], lr=0.1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from operator import attrgetter
 from typing import final
 
 import torch
@@ -41,13 +42,16 @@ class GradientMasks:
     def __init__(self, factors: Factors) -> None:
         self._weights = [weight for weight, _ in factors]
         self._factors = [factor for _, factor in factors]
-        self._bytes = [weight.nbytes for weight in self._weights]
+        self._kinds = list(map(_kind_of, self._weights))
         self._masks: list[Tensor] = []  # whose memory the compiled ones read
+        self._shown: list[Tensor] = []  # those that others hold, too, and may move: share_memory_ does
         self._compiled: Masks | None = None
         if _HAS_THREADS and all(
             weight.is_cpu and factor.is_cpu and weight.element_size() in _SIZES for weight, factor in factors
         ):
             self._masks = [factor.bool().contiguous() for factor in self._factors]
+            self._shown = [mask for mask in self._masks if any(mask is factor for factor in self._factors)]
+            self._addresses = list(map(Tensor.data_ptr, self._shown))
             self._compiled = Masks(
                 [
                     (mask.data_ptr(), mask.numel(), weight.element_size())
@@ -55,11 +59,12 @@ class GradientMasks:
                 ]
             )
 
-    def apply_(self, others: Sequence[Tensor] = ()) -> bool:
+    def apply_(self, others: Sequence[Tensor] = (), *, contiguous: bool = False) -> bool:
         """Mask the gradients that are there, in place.
 
         Args:
             others: Parameters whose gradients stay as they are.
+            contiguous: Whether a gradient that lies in memory otherwise cannot be written to.
 
         Returns:
             True; or False where a gradient cannot be written to in place, and the step is to be enforced in
@@ -71,22 +76,24 @@ class GradientMasks:
         at_once = self._compiled is not None
         try:
             # All are looked at before any is written to: one may be seen through, or remembered by, another.
-            for weight, size in zip(self._weights, self._bytes, strict=True):
+            for weight, kind in zip(self._weights, self._kinds, strict=True):
                 gradient = weight.grad
                 if gradient is None:
                     addresses.append(0)
                     continue
                 if gradient.requires_grad:
                     return False  # part of a graph, which remembers it
-                if not gradient.is_contiguous() or gradient.nbytes != size:
-                    if not _is_dense(gradient):
+                if not gradient.is_contiguous():
+                    if contiguous or not _is_dense(gradient):
                         return False  # its memory belongs to many weights
                     at_once = False
+                if _kind_of(gradient) != kind:
+                    at_once = False  # a gradient may be of another type, and a weight be given another shape
                 gradients.append(gradient)
                 addresses.append(gradient.data_ptr())
             if len({*addresses, 0}) <= len(gradients) or (others and _are_among(addresses, others)):
                 return False  # autograd gives two weights that are added up views of one tensor
-            if at_once and self._compiled is not None:
+            if at_once and self._compiled is not None and self._are_in_place():
                 self._compiled.keep(addresses, torch.get_num_threads())
                 for gradient in gradients:
                     increment_version(gradient)  # as an operator does
@@ -96,6 +103,9 @@ class GradientMasks:
             # Of inference mode: asking each in every step would cost more than being told.
             return False
         return True
+
+    def _are_in_place(self) -> bool:
+        return not self._shown or list(map(Tensor.data_ptr, self._shown)) == self._addresses
 
     def _multiply_each_(self) -> None:
         # None is part of a graph: `no_grad` would cost as much again as the smallest layer.
@@ -116,6 +126,9 @@ class GradientMasks:
             torch._foreach_mul_(together, their_factors)
 
 
+_kind_of: Callable[[Tensor], object] = attrgetter("dtype", "shape")
+
+
 def _are_among(addresses: Sequence[int], others: Sequence[Tensor]) -> bool:
     gradients = (other.grad for other in others)
     return any(
@@ -129,3 +142,48 @@ def _is_dense(gradient: Tensor) -> bool:
     return gradient.layout == torch.strided and (
         gradient.is_contiguous() or gradient.is_contiguous(memory_format=torch.channels_last)
     )
+
+
+def overlap(weights: Iterable[Tensor], others: Iterable[Tensor]) -> bool:
+    """Whether writing to the gradient of a weight may change another gradient.
+
+    Autograd gives what is added up one gradient, and parts of it to what was concatenated before.
+
+    Args:
+        weights: Parameters whose gradients are written to.
+        others: Other parameters.
+
+    Returns:
+        True if a weight's gradient lies in the memory of another gradient, at least in part.
+
+    Example:
+        >>> first, second = (torch.nn.Parameter(torch.ones(2)) for _ in range(2))
+        >>> (first + second).sum().backward()
+        >>> overlap([first], [second])
+        True
+    """
+    try:
+        ranges = sorted([*_ranges_of(weights, True), *_ranges_of(others, False)])
+    except RuntimeError:
+        return True  # one has no memory that could be compared
+    ends = {True: 0, False: 0}
+    for begin, end, is_weight in ranges:
+        if begin < ends[True] or (is_weight and begin < ends[False]):
+            return True
+        ends[is_weight] = max(ends[is_weight], end)
+    return False
+
+
+def _ranges_of(parameters: Iterable[Tensor], are_weights: bool) -> Iterator[tuple[int, int, bool]]:
+    for gradient in map(_gradient_of, parameters):
+        if gradient is not None and gradient.layout == torch.strided:
+            yield gradient.data_ptr(), gradient.data_ptr() + _span(gradient), are_weights
+
+
+def _span(gradient: Tensor) -> int:
+    steps = zip(gradient.shape, gradient.stride(), strict=True)
+    last = sum((size - 1) * stride for size, stride in steps)
+    return (last + 1) * gradient.element_size() if gradient.numel() else 0
+
+
+_gradient_of: Callable[[Tensor], Tensor | None] = attrgetter("grad")

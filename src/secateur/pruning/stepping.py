@@ -13,7 +13,7 @@ from torch.optim import Optimizer
 from torch.optim import optimizer as torch_optimizer
 
 from secateur.pruning.enforcement import Factors
-from secateur.pruning.gradients import GradientMasks
+from secateur.pruning.gradients import GradientMasks, overlap
 
 # A write through ``.data`` or NumPy is hidden from everybody, so enforcement in full comes round again:
 # this often it costs a step of LeNet-300-100 less than a tenth of a per cent.
@@ -38,6 +38,7 @@ class StepGuard:
     - somebody else has hooks on the same step, before or after ours;
     - a gradient cannot be written to: it is sparse, expanded, part of a graph, or another parameter's as
       well, as those of two weights are that are added up;
+    - a fused step, which goes through memory as it lies, with strides that differ;
     - a weight or a state is of inference mode, which counts no writes;
     - every `FULL_EVERY`-th step, for what version counters do not see.
 
@@ -86,7 +87,7 @@ class StepGuard:
             and sum(map(len, self._hooks)) == _OURS_ALONE
             and (self._is_sgd or leaves_zeros_alone(self._optimizer, factors))
             and seen.is_unchanged(self._optimizer)
-            and self._masks_of(factors).apply_(seen.others)
+            and self._masks_of(factors).apply_(seen.others, contiguous=seen.are_contiguous)
         )
 
     def _masks_of(self, factors: Factors) -> GradientMasks:
@@ -133,7 +134,8 @@ class _Seen:
         others = {id(parameter): parameter for parameter in chain(parameters, of_model)}
         for weight in weights:
             others.pop(id(weight), None)
-        # What autograd gives to two parameters has as many numbers as either.
+        # Gradients that overlap in part do so in every step, and are looked at here. In full they may from
+        # one step to the next: what autograd gives to two parameters has as many numbers as either.
         sizes = set(map(Tensor.numel, weights))
         self.others = [other for other in others.values() if other.numel() in sizes]
         self._state = optimizer.state
@@ -146,8 +148,14 @@ class _Seen:
         self._values_now = list(chain.from_iterable(self._values))
         self._value_ids = list(map(id, self._values_now))
         self.tensors = [*weights, *(value for value in self._values_now if isinstance(value, Tensor))]
+        # Fused steps go through memory as it lies, whatever the strides of a weight, a state and a gradient.
+        self.are_contiguous = any(group.get("fused") for group in optimizer.param_groups)
         # Those of inference mode count no writes; of the others each counts upwards only.
-        self.is_counted = not any(map(Tensor.is_inference, self.tensors))
+        self.is_counted = not (
+            any(map(Tensor.is_inference, self.tensors))
+            or (self.are_contiguous and not all(map(Tensor.is_contiguous, self.tensors)))
+            or overlap(weights, others.values())
+        )
         self.writes = sum(map(_version_of, self.tensors)) if self.is_counted else 0
         self._addresses = list(map(Tensor.data_ptr, self.tensors))
         # Kept, lest other memory be found at the same address.
