@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -67,14 +67,24 @@ def multiply_(factors: Factors, optimizer: Optimizer | None) -> None:
         factors: From `make_factors`.
         optimizer: The optimizer whose state of each weight's shape is masked with it, if there is one.
     """
+    multiply_each_(([parameter, *_states_of(parameter, optimizer)], factor) for parameter, factor in factors)
+
+
+def multiply_each_(tensors_with_factors: Iterable[tuple[list[Tensor], Tensor]]) -> None:
+    """Multiply tensors by factors, in the way that is fastest for each.
+
+    Args:
+        tensors_with_factors: Some tensors, at least one and changed in place, with what each of them is
+            multiplied by: of their shape, on their device, from `factor_of`.
+    """
     small: list[Tensor] = []
     small_factors: list[Tensor] = []
-    for parameter, factor in factors:
-        tensors = [parameter, *_states_of(parameter, optimizer)]
-        if factor.dtype == torch.bool and parameter.device.type == "cpu":
-            multiply_piecewise_([each for each in tensors if each.dtype == parameter.dtype], factor)
-            tensors = [each for each in tensors if each.dtype != parameter.dtype]
-        for tensor in tensors:
+    for tensors, factor in tensors_with_factors:
+        rest, first = tensors, tensors[0]
+        if factor.dtype == torch.bool and first.device.type == "cpu":
+            _multiply_piecewise_([each for each in tensors if each.dtype == first.dtype], factor)
+            rest = [each for each in tensors if each.dtype != first.dtype]
+        for tensor in rest:
             if factor.dtype == tensor.dtype:
                 small.append(tensor)
                 small_factors.append(factor)
@@ -262,13 +272,8 @@ def _states_of(parameter: nn.Parameter, optimizer: Optimizer | None) -> Iterator
             yield value
 
 
-def multiply_piecewise_(tensors: list[Tensor], mask: Tensor) -> None:
-    """Multiply tensors of one type by a boolean mask, which is converted a piece at a time.
-
-    Args:
-        tensors: Of the mask's shape, changed in place.
-        mask: On the same device.
-    """
+def _multiply_piecewise_(tensors: list[Tensor], mask: Tensor) -> None:
+    # Tensors of one type by a boolean mask, which is converted a piece at a time.
     # Split along the rows, since pieces of a flattened weight would be copies where its memory is strided.
     rows = max(1, _PIECE * len(mask) // mask.numel())
     factor = torch.empty_like(mask[:rows], dtype=tensors[0].dtype)

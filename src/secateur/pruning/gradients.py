@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.autograd.graph import increment_version
 
 from secateur._masking import Masks, has_threads
-from secateur.pruning.enforcement import Factors, multiply_piecewise_
+from secateur.pruning.enforcement import Factors, multiply_each_
 
 # Only PyTorch's own threads are shared: others would have to be woken beside them.
 _HAS_THREADS = has_threads() and bool(torch.backends.openmp.is_available())  # type: ignore[no-untyped-call]  # torch has no types here
@@ -50,14 +50,16 @@ class GradientMasks:
             weight.is_cpu and factor.is_cpu and weight.element_size() in _SIZES for weight, factor in factors
         ):
             self._masks = [factor.bool().contiguous() for factor in self._factors]
-            self._shown = [mask for mask in self._masks if any(mask is factor for factor in self._factors)]
-            self._addresses = list(map(Tensor.data_ptr, self._shown))
+            self._shown = [
+                mask for mask, factor in zip(self._masks, self._factors, strict=True) if mask is factor
+            ]
             self._compiled = Masks(
                 [
                     (mask.data_ptr(), mask.numel(), weight.element_size())
                     for mask, weight in zip(self._masks, self._weights, strict=True)
                 ]
             )
+        self._shown_at = list(map(Tensor.data_ptr, self._shown))
 
     def apply_(self, others: Sequence[Tensor] = (), *, contiguous: bool = False) -> bool:
         """Mask the gradients that are there, in place.
@@ -73,7 +75,7 @@ class GradientMasks:
         """
         gradients: list[Tensor] = []
         addresses: list[int] = []  # of each weight's, 0 where there is none
-        at_once = self._compiled is not None
+        compiled = self._compiled
         try:
             # All are looked at before any is written to: one may be seen through, or remembered by, another.
             for weight, kind in zip(self._weights, self._kinds, strict=True):
@@ -86,46 +88,31 @@ class GradientMasks:
                 if not gradient.is_contiguous():
                     if contiguous or not _is_dense(gradient):
                         return False  # its memory belongs to many weights
-                    at_once = False
+                    compiled = None
                 if _kind_of(gradient) != kind:
-                    at_once = False  # a gradient may be of another type, and a weight be given another shape
+                    compiled = None  # a gradient may be of another type, and a weight be given another shape
                 gradients.append(gradient)
                 addresses.append(gradient.data_ptr())
             if len({*addresses, 0}) <= len(gradients) or (others and _are_among(addresses, others)):
                 return False  # autograd gives two weights that are added up views of one tensor
-            if at_once and self._compiled is not None and self._are_in_place():
-                self._compiled.keep(addresses, torch.get_num_threads())
+            if compiled is not None and list(map(Tensor.data_ptr, self._shown)) == self._shown_at:
+                compiled.keep(addresses, torch.get_num_threads())
                 for gradient in gradients:
                     increment_version(gradient)  # as an operator does
             else:
-                self._multiply_each_()
+                # None is part of a graph: `no_grad` would cost as much again as the smallest layer.
+                multiply_each_(
+                    ([weight.grad], factor)
+                    for weight, factor in zip(self._weights, self._factors, strict=True)
+                    if weight.grad is not None
+                )
         except RuntimeError:
             # Of inference mode: asking each in every step would cost more than being told.
             return False
         return True
 
-    def _are_in_place(self) -> bool:
-        return not self._shown or list(map(Tensor.data_ptr, self._shown)) == self._addresses
 
-    def _multiply_each_(self) -> None:
-        # None is part of a graph: `no_grad` would cost as much again as the smallest layer.
-        together: list[Tensor] = []
-        their_factors: list[Tensor] = []
-        for weight, factor in zip(self._weights, self._factors, strict=True):
-            gradient = weight.grad
-            if gradient is None:
-                continue
-            if factor.dtype == torch.bool and gradient.device.type == "cpu":
-                multiply_piecewise_([gradient], factor)
-            elif gradient.dtype == factor.dtype:
-                together.append(gradient)
-                their_factors.append(factor)
-            else:
-                gradient.mul_(factor)
-        if together:
-            torch._foreach_mul_(together, their_factors)
-
-
+_gradient_of: Callable[[Tensor], Tensor | None] = attrgetter("grad")
 _kind_of: Callable[[Tensor], object] = attrgetter("dtype", "shape")
 
 
@@ -184,6 +171,3 @@ def _span(gradient: Tensor) -> int:
     steps = zip(gradient.shape, gradient.stride(), strict=True)
     last = sum((size - 1) * stride for size, stride in steps)
     return (last + 1) * gradient.element_size() if gradient.numel() else 0
-
-
-_gradient_of: Callable[[Tensor], Tensor | None] = attrgetter("grad")
